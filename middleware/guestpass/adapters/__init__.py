@@ -1,0 +1,1 @@
+"""One outside thing per file; its exceptions become ours here, nowhere else."""

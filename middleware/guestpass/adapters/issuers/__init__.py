@@ -1,0 +1,1 @@
+"""The authorities that mint guest tokens."""

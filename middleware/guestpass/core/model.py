@@ -1,0 +1,178 @@
+"""The values that every room speaks of: tokens, claims, instants, policy."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Literal, NewType
+
+from guestpass.errors import ConfigError
+
+UnixTime = NewType("UnixTime", float)
+"""A wall-clock instant: seconds since the epoch (NumericDate, RFC 7519 §2). For claims."""
+
+MonotonicTime = NewType("MonotonicTime", float)
+"""An instant of a clock that never steps: seconds from an arbitrary start. For caches and deadlines."""
+
+TokenId = NewType("TokenId", bytes)
+"""SHA-256 of a token's compact serialization, 32 bytes: names a token without holding it."""
+
+Thumbprint = NewType("Thumbprint", str)
+"""JWK SHA-256 thumbprint (RFC 7638): names a key by its content, whatever kid it is published under."""
+
+Header = tuple[bytes, bytes]
+"""One field line as ASGI has it: (lower-case name, value)."""
+
+
+class RawToken:
+    """A token as it came, in compact serialization (RFC 7515 §7.1); nothing about it is trusted yet.
+
+    It has no useful repr, so that no log, traceback or assertion can leak it.
+    """
+
+    __slots__ = ("_id", "compact")
+
+    def __init__(self, compact: bytes) -> None:
+        self.compact = compact
+        self._id: TokenId | None = None
+
+    @property
+    def id(self) -> TokenId:
+        """The token's digest, by which caches, stores and logs know it."""
+        if self._id is None:
+            self._id = TokenId(sha256(self.compact).digest())
+        return self._id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RawToken) and self.compact == other.compact
+
+    def __hash__(self) -> int:
+        return hash(self.compact)
+
+    def __repr__(self) -> str:
+        return f"RawToken(id={short(self.id)})"
+
+
+def short(token_id: TokenId) -> str:
+    """The first 12 hex digits of a digest: enough to follow one token through a log."""
+    return token_id[:6].hex()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What a token is minted for: the two fields that the issuer is asked with."""
+
+    name: str
+    email: str
+
+    def __repr__(self) -> str:
+        return "Identity(<redacted>)"  # personal data; it may stand in a traceback
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """A verified claims set (RFC 7519 §4). Only `core.claims.read` makes one.
+
+    Attributes:
+        issuer: "iss".
+        subject: "sub", or "" if the issuer gives none.
+        audience: "aud", always as a tuple.
+        expires_at: "exp".
+        issued_at: "iat", or None.
+        name: The guest's name claim, or "".
+        email: The guest's e-mail claim, or "".
+        payload: The claims set as it was signed: UTF-8 JSON. Kept in place of the parsed mapping, which
+            costs four times the memory in a cache of many tokens.
+    """
+
+    issuer: str
+    subject: str
+    audience: tuple[str, ...]
+    expires_at: UnixTime
+    issued_at: UnixTime | None
+    name: str
+    email: str
+    payload: bytes
+
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """Every member of the claims set, parsed anew at each call."""
+        parsed: dict[str, Any] = json.loads(self.payload)
+        return parsed
+
+    @property
+    def identity(self) -> Identity:
+        """The identity that a successor is minted for."""
+        return Identity(name=self.name, email=self.email)
+
+    def __repr__(self) -> str:
+        return f"Claims(issuer={self.issuer!r}, expires_at={self.expires_at!r}, <redacted>)"
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """The one token that replaces an old one, for everyone who still carries the old one.
+
+    Attributes:
+        token: The successor itself.
+        expires_at: Its "exp", from our own verification, never from the issuer's word.
+        chain_started_at: When the first token of its chain of rotations was issued.
+    """
+
+    token: RawToken
+    expires_at: UnixTime
+    chain_started_at: UnixTime
+
+
+def _positive(field: str, value: float | None, *, zero: bool = True) -> None:
+    if value is None:
+        return
+    if not (value >= 0 if zero else value > 0) or value == float("inf"):
+        rule = "a finite number of seconds, zero or more" if zero else "a finite number of seconds above zero"
+        raise ConfigError(field, f"must be {rule}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Windows and deadlines, all in seconds; instants are relative to a token's "exp".
+
+    Attributes:
+        leeway: Clock difference granted to "exp", "nbf" and "iat".
+        grace: How long past "exp" a genuine token may still be exchanged for its successor; a grace
+            shorter than the leeway grants nothing beyond it.
+        rotate_before: The rotation window before "exp". None: the smaller of 300 s and a quarter of the
+            token's lifetime; a number is taken as it stands.
+        prefetch: How long before the rotation window the successor is minted in the background.
+        spread: By how much each token's rotation point may move earlier, derived from its id, so that
+            tokens minted together do not rotate together.
+        rotation_wait: How long a response may wait for a successor that is being minted.
+        mint_deadline: The most that one mint may take, retries included.
+        backoff: How long a token is left alone after a mint for it failed or did not expire later.
+        max_session_age: The most that a chain of rotations may last; None: for ever.
+        max_lifetime: The longest lifetime ("exp" - "iat") that is accepted; None: any.
+        on_subject_change: What happens to a successor whose subject differs from its predecessor's:
+            `flag` logs and accepts it, `refuse` discards it.
+
+    `prefetch` and `spread` never take more than a fifth of the rotation window each, so that short-lived
+    tokens are not rotated for most of their life.
+    """
+
+    leeway: float = 30.0
+    grace: float = 60.0
+    rotate_before: float | None = None
+    prefetch: float = 60.0
+    spread: float = 60.0
+    rotation_wait: float = 1.0
+    mint_deadline: float = 8.0
+    backoff: float = 60.0
+    max_session_age: float | None = 86_400.0
+    max_lifetime: float | None = None
+    on_subject_change: Literal["flag", "refuse"] = "flag"
+
+    def __post_init__(self) -> None:
+        for name in ("leeway", "grace", "rotate_before", "prefetch", "spread", "rotation_wait", "backoff"):
+            _positive(f"policy.{name}", getattr(self, name))
+        for name in ("mint_deadline", "max_session_age", "max_lifetime"):
+            _positive(f"policy.{name}", getattr(self, name), zero=False)
+        if self.on_subject_change not in ("flag", "refuse"):
+            raise ConfigError("policy.on_subject_change", "must be 'flag' or 'refuse'")

@@ -1,0 +1,40 @@
+"""Every log event and its fields, in one list: constant names, bounded fields, no secret, name or e-mail."""
+
+import logging
+from typing import Final
+
+logger: Final = logging.getLogger("guestpass")
+
+# Verification and admission.
+TOKEN_REFUSED: Final = "token.refused"  # noqa: S105  reason, path
+TOKEN_ROTATED: Final = "token.rotated"  # noqa: S105  token, successor, seconds
+TOKEN_DELIVERED: Final = "token.delivered"  # noqa: S105  token, successor
+ROTATION_FAILED: Final = "rotation.failed"  # token, reason, retry_after
+SUCCESSOR_DISCARDED: Final = "successor.discarded"  # token, reason
+SUBJECT_CHANGED: Final = "subject.changed"  # token, successor
+# The issuer's keys.
+JWKS_REFRESHED: Final = "jwks.refreshed"  # keys, retired, skipped
+JWKS_FAILED: Final = "jwks.failed"  # reason, age
+JWKS_KEY_SKIPPED: Final = "jwks.key_skipped"  # index, reason
+# The issuer.
+ISSUER_AUTHENTICATED: Final = "issuer.authenticated"  # expires_in, correlation
+ISSUER_ANSWERED: Final = "issuer.answered"  # route, status, attempt, seconds, correlation
+ISSUER_MISCONFIGURED: Final = "issuer.misconfigured"  # route, status, vendor_code, correlation
+ISSUER_GATE_CLOSED: Final = "issuer.gate_closed"  # seconds, reason
+# The token endpoint.
+ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
+# The process.
+STORE_NOT_SHARED: Final = "store.not_shared"  # workers
+
+
+def emit(event: str, /, *, level: int = logging.INFO, **fields: str | float | None) -> None:
+    """Log one event with its fields; a formatter finds them as `record.event` and `record.fields`.
+
+    Args:
+        event: One of the names above.
+        level: A `logging` level.
+        **fields: Bounded values; digests in place of tokens and subjects.
+    """
+    if logger.isEnabledFor(level):
+        text = " ".join(f"{name}={value!r}" for name, value in fields.items() if value is not None)
+        logger.log(level, "%s %s", event, text, extra={"event": event, "fields": fields})
