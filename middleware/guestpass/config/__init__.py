@@ -1,0 +1,33 @@
+"""Settings: their shapes, their defaults, and how they are read. The public names are re-exported here."""
+
+from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
+from guestpass.config.loading import load
+from guestpass.config.sections import (
+    HeaderSettings,
+    LimitSettings,
+    RuleSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    UpstreamSettings,
+)
+from guestpass.config.table import Setting, describe, reference
+from guestpass.config.values import Rate, Secret
+
+__all__ = [
+    "HeaderSettings",
+    "IssuerSettings",
+    "LimitSettings",
+    "Rate",
+    "RuleSettings",
+    "Secret",
+    "ServerSettings",
+    "Setting",
+    "Settings",
+    "StoreSettings",
+    "UpstreamSettings",
+    "VerifySettings",
+    "describe",
+    "load",
+    "reference",
+]

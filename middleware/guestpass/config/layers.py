@@ -1,0 +1,119 @@
+"""Layers of values into one `Settings`: merged and type-checked by pydantic-settings."""
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
+from guestpass.config.sections import (
+    HeaderSettings,
+    LimitSettings,
+    RuleSettings,
+    ServerSettings,
+    Settings,
+    StoreSettings,
+    UpstreamSettings,
+)
+from guestpass.config.shapes import SECTIONS, hints
+from guestpass.config.values import Rate, Secret, parse_duration, parse_rate
+from guestpass.core.model import Policy
+from guestpass.errors import ConfigError
+
+
+class _Layered(BaseSettings):
+    """The sections as pydantic sees them; each becomes the very dataclass that a library user writes."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True, validate_default=False
+    )
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    upstream: UpstreamSettings = Field(default_factory=UpstreamSettings)
+    issuer: IssuerSettings = Field(default_factory=IssuerSettings)
+    verify: VerifySettings = Field(default_factory=VerifySettings)
+    policy: Policy = Field(default_factory=Policy)
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    headers: HeaderSettings = Field(default_factory=HeaderSettings)
+    rules: tuple[RuleSettings, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_texts(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Read what a file and the environment can only write as text, by each setting's type."""
+        return {
+            section: {
+                name: _from_text(f"{section}.{name}", value, hints(SECTIONS[section]).get(name, str))
+                for name, value in values.items()
+            }
+            if section in SECTIONS
+            else values
+            for section, values in data.items()
+        }
+
+
+def merge(*layers: Mapping[str, Any]) -> Settings:
+    """Merge layers of values by section and name, the first one winning, over the defaults.
+
+    Raises:
+        ConfigError: A value breaks its rule.
+    """
+
+    class Given(_Layered):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base class's signature
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            # Ours alone: pydantic's own would pass over names that it does not know.
+            return tuple(InitSettingsSource(settings_cls, init_kwargs=dict(layer)) for layer in layers)
+
+    try:
+        given = Given()
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        rule = first["msg"].replace("Input should be", "must be", 1)
+        # Without its cause: pydantic's error would quote the value, which may be a secret.
+        raise ConfigError(".".join(map(str, first["loc"])), rule) from None
+    return Settings(**{name: getattr(given, name) for name in Given.model_fields})
+
+
+def _from_text(field: str, value: object, hint: Any) -> object:
+    kinds = get_args(hint) if NoneType in get_args(hint) else (hint,)
+    if not isinstance(value, str):
+        if isinstance(value, bool) and not {bool, Secret}.intersection(kinds):
+            raise ConfigError(field, "must not be true or false")  # pydantic would read it as 1 or 0
+        return value
+    if NoneType in kinds and value.lower() == "off":
+        return None
+    for kind in kinds:
+        if kind is float:
+            return parse_duration(field, value)
+        if kind is Rate:
+            return parse_rate(field, value)
+        if kind is Secret:
+            return Secret(value)
+        if get_origin(kind) is tuple:
+            return tuple(part for item in value.split(",") if (part := item.strip()))
+        if get_origin(kind) is Mapping:
+            return dict(_pair(field, item) for item in value.split(",") if item.strip())
+    return value
+
+
+def _pair(field: str, item: str) -> tuple[str, str]:
+    key, equals, value = (part.strip() for part in item.partition("="))
+    if not (key and equals and value):
+        raise ConfigError(field, "must be pairs such as sub=X-Guest-Subject, separated by commas")
+    return key, value

@@ -1,0 +1,228 @@
+"""The sections of the configuration, each with its defaults and rules.
+
+The `Attributes:` of these docstrings are also the documentation: `guestpass.config.describe` reads them.
+A setting that may be None is turned off with the word `off` in a file or the environment.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Final, Literal
+
+from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
+from guestpass.config.values import (
+    Rate,
+    Secret,
+    require_above_zero,
+    require_origin,
+    require_url,
+)
+from guestpass.core.bearer import Sources
+from guestpass.core.identity import IdentityMap
+from guestpass.core.inject import Fields
+from guestpass.core.model import Policy
+from guestpass.errors import ConfigError
+
+_MAX_PORT: Final = 65_535
+_STORE_SCHEMES: Final = ("memory", "redis", "rediss", "redis+sentinel", "redis+cluster")
+_MIN_SECRET: Final = 32  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where `guestpass serve` listens, and what it answers itself.
+
+    Attributes:
+        host: The address to listen on.
+        port: The port to listen on; 0 takes a free one.
+        workers: How many processes serve; more than one asks for a shared store.
+        admin_host: The address of the admin port.
+        admin_port: Metrics, status page and health on a port of their own.
+        token_endpoint: The path at which a browser gets its token.
+        client_script: The path of the browser's script.
+        livez: The path that says the process is alive.
+        readyz: The path that says whether it can serve.
+        trusted_proxies: Addresses and networks whose X-Forwarded-For and Forwarded are believed.
+        drain_timeout: Seconds that requests get to finish after SIGTERM.
+        log_format: One JSON object a line, or text for a person.
+        log_level: The least level that is logged.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    workers: int = 1
+    admin_host: str = "127.0.0.1"
+    admin_port: int | None = None
+    token_endpoint: str | None = "/guestpass/token"  # noqa: S105  a path
+    client_script: str | None = "/guestpass/guestpass.js"
+    livez: str | None = "/livez"
+    readyz: str | None = "/readyz"
+    trusted_proxies: tuple[str, ...] = ()
+    drain_timeout: float = 30.0
+    log_format: Literal["json", "text"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def __post_init__(self) -> None:
+        for name in ("port", "admin_port"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= _MAX_PORT:
+                raise ConfigError(f"server.{name}", f"must be 0 to {_MAX_PORT}")
+        require_above_zero("server", self, "workers", "drain_timeout")
+        paths = [getattr(self, name) for name in ("token_endpoint", "client_script", "livez", "readyz")]
+        for name in ("token_endpoint", "client_script", "livez", "readyz"):
+            value = getattr(self, name)
+            if value is not None and (not value.startswith("/") or value.startswith("//") or "?" in value):
+                raise ConfigError(f"server.{name}", "must be a path that starts with one /, or off")
+            if value is not None and paths.count(value) > 1:
+                raise ConfigError(f"server.{name}", "must differ from the other paths of this section")
+        for proxy in self.trusted_proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ConfigError(
+                    "server.trusted_proxies", "must be addresses or networks, such as 10.0.0.0/8"
+                ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSettings:
+    """The backend that `guestpass serve` forwards to.
+
+    Attributes:
+        url: Where requests go; several URLs take turns.
+        connect_timeout: Seconds to connect.
+        response_timeout: Seconds to the response's fields; a body that streams has no limit.
+        pool_timeout: Seconds to wait for a free connection before 503.
+        idle_timeout: Seconds that an unused connection is kept.
+        max_connections: The most connections to one upstream, per worker.
+        preserve_host: Send the client's Host on, in place of the upstream's own.
+        ca_file: Certificates to trust in place of the system's (PEM).
+    """
+
+    url: tuple[str, ...] = ()
+    connect_timeout: float = 5.0
+    response_timeout: float = 60.0
+    pool_timeout: float = 5.0
+    idle_timeout: float = 60.0
+    max_connections: int = 256
+    preserve_host: bool = False
+    ca_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for url in self.url:
+            require_url("upstream.url", url)
+        names = ("connect_timeout", "response_timeout", "pool_timeout", "idle_timeout", "max_connections")
+        require_above_zero("upstream", self, *names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSettings:
+    """What is remembered between requests, workers and hosts.
+
+    Attributes:
+        url: `memory://` for one process; `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`
+            (Redis or Valkey) for several. May hold a password, so it is never shown.
+        secret: Seals what leaves the process; the same on every host. Needed with Redis.
+        prefix: What every key in Redis starts with.
+    """
+
+    url: Secret = field(default_factory=lambda: Secret("memory://"))
+    secret: Secret | None = None
+    prefix: str = "guestpass:"
+
+    def __post_init__(self) -> None:
+        if self.scheme not in _STORE_SCHEMES:
+            raise ConfigError("store.url", f"must start with one of {', '.join(_STORE_SCHEMES)}, then ://")
+        if self.secret is not None and len(self.secret.reveal().encode()) < _MIN_SECRET:
+            raise ConfigError("store.secret", f"must have at least {_MIN_SECRET} bytes")
+        if self.shared and self.secret is None:
+            raise ConfigError("store.secret", "must be set with Redis: successors are sealed with it")
+
+    @property
+    def scheme(self) -> str:
+        """The kind of store: the part of the URL that is no secret."""
+        return self.url.reveal().partition("://")[0]
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes can share it."""
+        return self.scheme != "memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
+    """How often is too often; each may be off.
+
+    Attributes:
+        failed_verification: Bad tokens from one client address (/64 for IPv6).
+        token_endpoint: Calls of the token endpoint from one client address.
+        mint_budget: Calls of the issuer by all workers together.
+    """
+
+    failed_verification: Rate | None = field(default_factory=lambda: Rate(100, 60.0))
+    token_endpoint: Rate | None = field(default_factory=lambda: Rate(30, 60.0))
+    mint_budget: Rate | None = field(default_factory=lambda: Rate(300, 60.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderSettings(Sources):
+    """Where tokens are looked for, and which fields carry them and the guest's identity.
+
+    Attributes:
+        token: The response field that carries a successor; its two companions derive their names from it.
+        forward_token: Leave the token in the request, for an app that reads it itself.
+        identity: Which claim goes into which field for the backend, as `claim=Field` pairs.
+        cors_origins: Origins whose pages may call the token endpoint; `*` for any.
+        set_cookie: Deliver tokens as a cookie of this name too (HttpOnly, Secure).
+        same_site: SameSite of that cookie.
+    """
+
+    token: str = field(default_factory=lambda: Fields().token)
+    forward_token: bool = False
+    identity: Mapping[str, str] = field(default_factory=lambda: dict(IdentityMap().headers))
+    cors_origins: tuple[str, ...] = ()
+    set_cookie: str | None = None
+    same_site: Literal["lax", "strict", "none"] = "lax"
+
+    def __post_init__(self) -> None:
+        Sources.__post_init__(self)  # not super(): slots=True makes a second class, which it would miss
+        if not any((self.header, self.bearer, self.cookie, self.subprotocol, self.query)):
+            raise ConfigError("headers.header", "must not be off while every other source is")
+        Fields(self.token)
+        IdentityMap(self.identity)
+        for origin in self.cors_origins:
+            if origin != "*":
+                require_origin("headers.cors_origins", origin)
+        if "*" in self.cors_origins and self.set_cookie is not None:
+            raise ConfigError("headers.cors_origins", "must not be * where tokens travel as a cookie")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSettings:
+    """One route rule; the first that matches wins, and what none matches is `required`.
+
+    Attributes:
+        path: A path, or a pattern such as `/public/*`.
+        methods: The methods it is for; none: all.
+        protection: `required`, `optional` (no token passes, a bad one does not) or `off`.
+    """
+
+    path: str
+    methods: tuple[str, ...] = ()
+    protection: Literal["required", "optional", "off"] = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set, a section each."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    upstream: UpstreamSettings = field(default_factory=UpstreamSettings)
+    issuer: IssuerSettings = field(default_factory=IssuerSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    policy: Policy = field(default_factory=Policy)
+    store: StoreSettings = field(default_factory=StoreSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    headers: HeaderSettings = field(default_factory=HeaderSettings)
+    rules: tuple[RuleSettings, ...] = ()
