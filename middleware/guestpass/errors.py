@@ -191,6 +191,13 @@ class UpstreamFailed(Fault):
     title = "Upstream failed"
 
 
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection to a backend could be opened, so it has seen nothing of the request."""
+
+    code = "upstream_unreachable"
+    title = "Upstream unreachable"
+
+
 class IssuerMisconfigured(UpstreamFailed):
     """The issuer refuses *us* (401, 403, unknown client): an operator must act, a retry cannot help."""
 
@@ -204,6 +211,13 @@ class Unavailable(Fault):
     code = "unavailable"
     status = HTTPStatus.SERVICE_UNAVAILABLE
     title = "Temporarily unavailable"
+
+
+class PoolExhausted(Unavailable):
+    """Every connection to a backend is in use, and the queue for one is full or too slow."""
+
+    code = "pool_exhausted"
+    title = "Too many requests to the backend at once"
 
 
 class UpstreamTimeout(Fault):

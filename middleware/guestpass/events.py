@@ -23,6 +23,9 @@ ISSUER_MISCONFIGURED: Final = "issuer.misconfigured"  # route, status, vendor_co
 ISSUER_GATE_CLOSED: Final = "issuer.gate_closed"  # seconds, reason
 # The token endpoint.
 ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
+# The reverse proxy's backends.
+UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
+UPSTREAM_CUT_SHORT: Final = "upstream.cut_short"  # cause
 # The process.
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers
 

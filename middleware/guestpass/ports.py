@@ -210,5 +210,3 @@ class Limiter(Protocol):
     async def peek(self, *key: str) -> Quota:
         """The state of `key`, without counting."""
         ...
-
-

@@ -1,7 +1,7 @@
 """Verdict in, decision out: forward a token, rotate it, or reject it. Pure arithmetic on instants.
 
-   |---- fresh ----|-- prefetch --|---- rotate ----| exp + leeway |-- grace --| rejected
-                   ^ mint ahead   ^ deliver the successor          ^ successor first, or rejected
+|---- fresh ----|-- prefetch --|---- rotate ----| exp + leeway |-- grace --| rejected
+                ^ mint ahead   ^ deliver the successor          ^ successor first, or rejected
 """
 
 from dataclasses import dataclass

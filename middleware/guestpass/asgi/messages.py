@@ -1,0 +1,142 @@
+"""ASGI messages made into values of ours, and ours into ASGI messages; nothing here decides."""
+
+from collections.abc import Awaitable, Sequence
+from typing import Final
+
+from starlette.authentication import AuthCredentials
+from starlette.types import Message, Receive, Scope, Send
+
+from guestpass.asgi.problem import problem
+from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
+from guestpass.core.challenge import challenge
+from guestpass.core.inject import set_cookie_field, token_fields, with_token
+from guestpass.core.model import Header
+from guestpass.core.paths import wire_path
+from guestpass.errors import GuestpassError, TokenError
+from guestpass.gate import Admitted, Delivery, Gate, Refused, Request
+
+_AUTHENTICATED: Final = AuthCredentials(["authenticated"])
+_UNAUTHENTICATED: Final = AuthCredentials()
+
+_POLICY_VIOLATION: Final = 4000
+"""A refused WebSocket closes with 4000 and the HTTP status it would have had: 4401, 4429, 4503."""
+
+
+def read_request(scope: Scope) -> Request:
+    """What the gate must know of an `http` or `websocket` scope."""
+    path = scope["path"]
+    client = scope.get("client")
+    websocket = scope["type"] == "websocket"
+    return Request(
+        "GET" if websocket else scope["method"],
+        path,
+        wire_path(scope.get("raw_path"), path),
+        scope["headers"],
+        scope.get("query_string", b""),
+        websocket,
+        scope.get("subprotocols", ()) if websocket else (),
+        client[0] if client else "",
+    )
+
+
+def admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
+    """The scope that the app sees: fields without the token, and who the guest is.
+
+    `scope["user"]` and `scope["auth"]` are as starlette's AuthenticationMiddleware sets them.
+    """
+    inner = {**scope, "headers": admitted.headers, "query_string": admitted.query}
+    guest = admitted.guest
+    if guest is not None:
+        state = scope.get("state")
+        if state is None:
+            inner["state"] = {"guest": guest}
+        else:  # the server's own copy for this request, which outer middleware may read too
+            state["guest"] = guest
+        inner["user"] = guest
+        inner["auth"] = _UNAUTHENTICATED if guest.anonymous else _AUTHENTICATED
+    if scope["type"] == "websocket" and scope.get("subprotocols"):
+        inner["subprotocols"] = split_subprotocols(scope["subprotocols"])[1]
+    return inner
+
+
+async def _delivered(
+    gate: Gate, delivery: Delivery | None
+) -> tuple[Sequence[Header], Sequence[Header]] | None:
+    """The fields that carry a successor: those that replace the app's, and those added to them."""
+    successor = None if delivery is None else await delivery.wait()
+    if successor is None:
+        return None
+    now, surface = gate.clock.time(), gate.surface
+    injected = token_fields(successor, fields=surface.fields, now=now)
+    if surface.cookie is None:
+        return injected, ()
+    return injected, (set_cookie_field(successor, surface.cookie, now=now, grace=gate.policy.grace),)
+
+
+def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
+    """Wrap `send` so that the response's opening message carries what is due; one message is touched.
+
+    HTTP: `Vary` always, our names exposed to pages of other origins, and the successor if there is one.
+    WebSocket: the successor on `websocket.accept`; a socket's response is neither cached nor shared.
+    """
+    surface = gate.surface
+    due = surface.varying if admitted.origin is None else surface.varying_and_exposing
+    delivery = admitted.delivery
+
+    async def start(message: Message) -> None:
+        headers: Sequence[Header] = message.get("headers", ())  # optional in ASGI
+        delivered = await _delivered(gate, delivery)
+        if message["type"] == "websocket.accept":
+            injected, appended = delivered or ((), ())
+            await send({**_accepting(message, scope), "headers": [*headers, *injected, *appended]})
+        elif delivered is None:
+            await send({**message, "headers": [*headers, *due]})  # a fresh dict: the app may reuse its own
+        else:
+            injected, appended = delivered
+            await send({**message, "headers": with_token(headers, injected, [*due, *appended])})
+
+    def send_answering(message: Message) -> Awaitable[None]:
+        if message["type"] in _OPENING:
+            return start(message)
+        return send(message)
+
+    return send_answering
+
+
+_OPENING: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+def _accepting(message: Message, scope: Scope) -> Message:
+    """Select our own subprotocol where the app selects none: browsers fail a handshake without one."""
+    if message.get("subprotocol") is None and SUBPROTOCOL_NAME in scope.get("subprotocols", ()):
+        return {**message, "subprotocol": SUBPROTOCOL_NAME}
+    return message
+
+
+def refusal_fields(gate: Gate, error: GuestpassError, origin: bytes | None, *, guarded: bool) -> list[Header]:
+    """What an answer of ours carries beside its body: challenge, `Vary`, and what CORS asks for."""
+    surface = gate.surface
+    fields: list[Header] = []
+    if isinstance(error, TokenError):
+        fields.append((b"www-authenticate", challenge(error, realm=surface.realm)))
+    if guarded:
+        fields.extend(surface.varying)
+    if surface.cors is not None:
+        fields.extend(surface.cors.answer_fields(origin, expose=surface.fields.names))
+    return fields
+
+
+async def refuse(refused: Refused, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer in place of the app."""
+    error = refused.error
+    if scope["type"] == "websocket":
+        # Before it is accepted, a close is an HTTP 403 on the wire, whatever its code.
+        await receive()
+        await send(
+            {"type": "websocket.close", "code": _POLICY_VIOLATION + error.status, "reason": error.code}
+        )
+        return
+    status, headers, body = problem(error)
+    headers += refusal_fields(gate, error, refused.origin, guarded=refused.guarded)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

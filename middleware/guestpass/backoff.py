@@ -1,0 +1,83 @@
+"""Back-off towards the issuer: how long nobody asks it, and how long it is not asked for one token."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from guestpass.core.model import MonotonicTime, TokenId
+from guestpass.errors import Fault, TokenError
+from guestpass.ports import Clock
+
+_FIRST: Final = 1.0
+_MOST: Final = 30.0
+_MOST_RESTING: Final = 10_000
+
+F = TypeVar("F", bound=Fault)
+
+
+class IssuerHealth:
+    """Closed for a while after each failure, for every token alike, so that no retry storm can start.
+
+    The issuer's own Retry-After is honoured; without one the pause doubles from 1 s to 30 s, jittered so
+    that a fleet does not come back as one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._closed_until = MonotonicTime(float("-inf"))
+        self.failures = 0
+
+    def closed_for(self) -> float:
+        """Seconds until the issuer may be asked again; 0 if now."""
+        return max(0.0, self._closed_until - self._clock.monotonic())
+
+    def failed(self, fault: F) -> F:
+        """Count a failure, close, and give the fault back with the pause as its `retry_after`."""
+        pause = fault.retry_after
+        if pause is None:
+            # Jitter spreads load; nothing secret rests on it.
+            pause = min(_MOST, _FIRST * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311
+            fault.retry_after = pause
+        self.failures = min(self.failures + 1, 10)
+        self._closed_until = MonotonicTime(self._clock.monotonic() + pause)
+        return fault
+
+    @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Judge the issuer by what the block does: a fault closes, an answer of any kind opens."""
+        try:
+            yield
+        except Fault as fault:
+            self.failed(fault)
+            raise
+        except TokenError:
+            self.failures = 0
+            raise
+        self.failures = 0
+
+
+class Rest:
+    """Tokens that are left alone for a while; bounded, the ones that rest longest forgotten first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until: dict[TokenId, MonotonicTime] = {}
+
+    def left(self, token_id: TokenId) -> float:
+        """Seconds for which this token is still left alone."""
+        until = self._until.get(token_id)
+        if until is None:
+            return 0.0
+        left = until - self._clock.monotonic()
+        if left <= 0:
+            del self._until[token_id]
+        return max(0.0, left)
+
+    def start(self, token_id: TokenId, seconds: float) -> None:
+        """Leave a token alone for `seconds`."""
+        if seconds <= 0:
+            return
+        if len(self._until) >= _MOST_RESTING:
+            del self._until[next(iter(self._until))]
+        self._until[token_id] = MonotonicTime(self._clock.monotonic() + seconds)

@@ -1,0 +1,118 @@
+"""The token endpoint's use case: a name, an e-mail and perhaps a current token in, a token out.
+
+Nobody ever gets a token that was minted for someone else: a current token that does not fit the identity
+asked for is treated as if none had been sent (or refused, if so configured).
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+
+import anyio
+
+from guestpass import events
+from guestpass.core.decision import Forward, Genuine, Invalid, Reject, Rotate, decide
+from guestpass.core.model import Identity, RawToken, UnixTime
+from guestpass.errors import ClaimInvalid, GuestpassError, TokenError, Unavailable
+from guestpass.gate import Gate
+
+
+class Outcome(StrEnum):
+    """Why the endpoint answered as it did: the label of a metric, and of a log line."""
+
+    FIRST = "first"
+    SAME = "same"
+    ROTATED = "rotated"
+    REPLACED_EXPIRED = "replaced_expired"
+    REPLACED_INVALID = "replaced_invalid"
+    REPLACED_OTHER_IDENTITY = "replaced_other_identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What the endpoint hands out. `expires_at` is the token's own "exp", never an invented one."""
+
+    token: RawToken
+    expires_at: UnixTime
+    outcome: Outcome
+
+    @property
+    def rotated(self) -> bool:
+        """Whether the token differs from the one that was sent."""
+        return self.outcome is not Outcome.SAME
+
+
+class Exchange:
+    """Hands out tokens over a gate."""
+
+    def __init__(self, gate: Gate, *, refuse_invalid: bool = False) -> None:
+        """Stand over `gate`.
+
+        Args:
+            gate: Its verifier, issuer, policy and rotation are used.
+            refuse_invalid: Answer a current token that is no good with `invalid_token` in place of a
+                new token.
+        """
+        self.gate = gate
+        self.refuse_invalid = refuse_invalid
+
+    async def issue(self, identity: Identity, current: RawToken | None, *, client: str = "") -> Issued:
+        """The token for `identity`: the current one, its successor, or a new one.
+
+        Raises:
+            TokenError: The current token is no good, and such tokens are refused.
+            TokenRefused: The issuer will not mint for this identity.
+            TooManyRequests: This client sent too many tokens that were not genuine.
+            IssuerMisconfigured: The issuer refuses our own credentials.
+            Unavailable: The issuer or its keys cannot be had; never answered with a mint.
+        """
+        if current is None:
+            return await self._mint(identity, Outcome.FIRST)
+        try:
+            entry = await self.gate.entry(current, client=client)
+        except TokenError as error:
+            return await self._replace(identity, Outcome.REPLACED_INVALID, error)
+        if entry.genuine.claims.identity != identity:
+            other = ClaimInvalid("identity", "the current token is for another one")
+            return await self._replace(identity, Outcome.REPLACED_OTHER_IDENTITY, other)
+        return await self._continue(identity, current, entry.genuine)
+
+    async def _continue(self, identity: Identity, current: RawToken, genuine: Genuine) -> Issued:
+        gate = self.gate
+        match decide(genuine, gate.policy, anonymous=False, now=gate.clock.time()):
+            case Forward():
+                return Issued(current, genuine.claims.expires_at, Outcome.SAME)
+            case Rotate(_, required):
+                try:
+                    deadline = gate.policy.mint_deadline
+                    successor = await gate.rotation.rotate(current, genuine, deadline=deadline)
+                except GuestpassError:
+                    if required:
+                        raise
+                    # A failed mint never takes a valid token away from anyone.
+                    return Issued(current, genuine.claims.expires_at, Outcome.SAME)
+                return Issued(successor.token, successor.expires_at, Outcome.ROTATED)
+            case Reject(error):
+                return await self._replace(identity, Outcome.REPLACED_EXPIRED, error)
+
+    async def _replace(self, identity: Identity, outcome: Outcome, error: TokenError) -> Issued:
+        if self.refuse_invalid:
+            raise error
+        return await self._mint(identity, outcome)
+
+    async def _mint(self, identity: Identity, outcome: Outcome) -> Issued:
+        gate = self.gate
+        health = gate.rotation.health
+        if closed := health.closed_for():
+            raise Unavailable("backing off from the issuer", retry_after=closed)
+        # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.
+        with anyio.move_on_after(gate.policy.mint_deadline, shield=True), health.observing():
+            token = await gate.issuer.mint(identity)
+            verdict = await gate.verifier.verify(token)
+            if isinstance(verdict, Invalid) or verdict.claims.expires_at <= gate.clock.time():
+                reason = verdict.error.reason if isinstance(verdict, Invalid) else "expired"
+                events.emit(events.SUCCESSOR_DISCARDED, level=logging.WARNING, reason=reason)
+                raise Unavailable("the issuer minted a token that is not genuine")
+            events.emit(events.ENDPOINT_MINTED, reason=outcome.value)
+            return Issued(token, verdict.claims.expires_at, outcome)
+        raise health.failed(Unavailable("the issuer did not answer in time"))

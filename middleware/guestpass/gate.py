@@ -1,0 +1,382 @@
+"""The use case: a request's fields in, `Admitted` or `Refused` out. This file alone knows the order.
+
+Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands over this one gate.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from guestpass.core import bearer
+from guestpass.core.cors import Cors
+from guestpass.core.decision import Absent, Forward, Genuine, Invalid, Reject, Rotate, decide, schedule
+from guestpass.core.identity import ANONYMOUS, Guest, IdentityMap, guest_of, identity_headers, owned
+from guestpass.core.inject import CookieDelivery, Fields, expose, vary
+from guestpass.core.matching import Protection, Rule, Rules, is_preflight
+from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime
+from guestpass.core.paths import unambiguous
+from guestpass.errors import GuestpassError, PathAmbiguous, TooManyRequests, Unavailable
+from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
+from guestpass.rotation import Flight, Rotation
+from guestpass.verified import Entry, VerifiedTokens
+
+OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
+"""Ours, and never guarded: the token endpoint, the client script, health."""
+
+
+@dataclass(slots=True)
+class Request:
+    """What a shell knows of a request.
+
+    Attributes:
+        method: Upper case, as it came.
+        path: Percent-decoded, as ASGI's `path`.
+        raw_path: As it came, without the query.
+        headers: Field lines, in order.
+        query: The query string, byte for byte.
+        websocket: Whether this opens a WebSocket.
+        subprotocols: What a WebSocket's client offers.
+        client: The client's address, or "" if unknown: the key of limits.
+    """
+
+    method: str
+    path: str
+    raw_path: bytes
+    headers: Sequence[Header]
+    query: bytes = b""
+    websocket: bool = False
+    subprotocols: Sequence[str] = ()
+    client: str = ""
+
+
+class Delivery:
+    """A successor for the response: it is here, it is on its way, or it will not come."""
+
+    __slots__ = ("_flight", "_gate", "_genuine", "_token", "successor")
+
+    def __init__(
+        self,
+        gate: "Gate",
+        successor: Successor | None = None,
+        *,
+        flight: Flight | None = None,
+        token: RawToken | None = None,
+        genuine: Genuine | None = None,
+    ) -> None:
+        self._gate = gate
+        self.successor = successor
+        self._flight = flight
+        self._token = token
+        self._genuine = genuine
+
+    async def wait(self) -> Successor | None:
+        """The successor, if it is there within `rotation_wait` of the start of its minting.
+
+        Without a background task group it is minted here: the app's answer is ready, so nothing but
+        this response waits. A failure is logged where it happened, and the response goes without.
+        """
+        if self.successor is None and self._flight is not None:
+            self.successor = await self._gate.rotation.watch(self._flight)
+        elif self.successor is None and self._token is not None and self._genuine is not None:
+            rotation, wait = self._gate.rotation, self._gate.policy.rotation_wait
+            try:
+                self.successor = await rotation.rotate(self._token, self._genuine, deadline=wait)
+            except GuestpassError:
+                self.successor = None
+        return self.successor
+
+
+@dataclass(slots=True)
+class Admitted:
+    """The request may go on.
+
+    Attributes:
+        headers: What the app sees in place of the request's fields: a list of its own.
+        query: What the app sees in place of the query string.
+        guest: Who it is; None on a route that is not guarded.
+        delivery: A successor for the response, or None.
+        origin: The Origin field, if there is one.
+        dead_at: From this instant the token is past its grace: for connections that outlive it.
+    """
+
+    headers: list[Header]
+    query: bytes
+    guest: Guest | None
+    delivery: Delivery | None = None
+    origin: bytes | None = None
+    dead_at: UnixTime | None = None
+
+
+@dataclass(slots=True)
+class Refused:
+    """The shell answers in place of the app. `guarded`: the answer depends on the token's field."""
+
+    error: GuestpassError
+    origin: bytes | None = None
+    guarded: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surface:
+    """Which fields the gate reads and sets.
+
+    Attributes:
+        sources: Where a token may stand in a request.
+        fields: The response fields of a successor.
+        identity: Which claims a backend is told, in which fields.
+        cors: Origins whose pages may read our own answers; None: none.
+        cookie: Deliver successors by this cookie too.
+        forward_token: Leave the token in the request that the app sees.
+        reserved: Further field names that no client may send.
+        realm: The protection space named in challenges.
+    """
+
+    sources: bearer.Sources = field(default_factory=bearer.Sources)
+    fields: Fields = field(default_factory=Fields)
+    identity: IdentityMap = field(default_factory=IdentityMap)
+    cors: Cors | None = None
+    cookie: CookieDelivery | None = None
+    forward_token: bool = False
+    reserved: tuple[str, ...] = ()
+    realm: str = "guest"
+    varying: tuple[Header, ...] = field(init=False, repr=False, compare=False)
+    """What every guarded response gains: `Vary`, naming each request field that may carry the token."""
+    varying_and_exposing: tuple[Header, ...] = field(init=False, repr=False, compare=False)
+    """The same for a cross-origin request, whose page may then read our fields."""
+
+    def __post_init__(self) -> None:
+        sources = self.sources
+        fields = (sources.header, sources.bearer and "Authorization", sources.cookie and "Cookie")
+        names = [name for name in fields if name]
+        varying = (vary(*names),) if names else ()
+        object.__setattr__(self, "varying", varying)
+        object.__setattr__(self, "varying_and_exposing", (*varying, expose(*self.fields.names)))
+
+
+class Gate:
+    """Admits or refuses requests; rotates tokens; owns what runs beside requests.
+
+    Opens nothing until it is used, so it may be made at import, before any loop runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        verifier: Verifier,
+        issuer: TokenIssuer,
+        store: TokenStore,
+        clock: Clock,
+        policy: Policy | None = None,
+        rules: Sequence[Rule] = (),
+        open_paths: Sequence[str] = OPEN_PATHS,
+        surface: Surface | None = None,
+        failed_verification: Limiter | None = None,
+        cache_size: int = 20_000,
+    ) -> None:
+        """Wire the parts together.
+
+        Args:
+            verifier: Says whether a token is genuine.
+            issuer: Mints tokens and successors.
+            store: Remembers successors.
+            clock: Wall and monotonic time.
+            policy: Windows and deadlines.
+            rules: Which routes are guarded, first match wins; everything else is required.
+            open_paths: Exact paths that are never guarded, before any rule.
+            surface: Which fields are read and set.
+            failed_verification: Limits failed verifications per client address; None: no limit.
+            cache_size: The most verified tokens to remember.
+        """
+        self.policy = policy or Policy()
+        self.surface = surface or Surface()
+        self.verifier = verifier
+        self.issuer = issuer
+        self.store = store
+        self.clock = clock
+        self.rotation = Rotation(
+            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock
+        )
+        self.cache = VerifiedTokens(cache_size)
+        self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
+        self._failed = failed_verification
+        names = owned(self.surface.identity, self.surface.fields, extra=self.surface.reserved)
+        self._sieve = bearer.Sieve(
+            self.surface.sources, owned=names, forward_token=self.surface.forward_token
+        )
+        self._tasks: TaskGroup | None = None
+        verifier.on_retired(self.cache.drop_keys)
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Build a gate from the same environment and `guestpass.toml` as the command line.
+
+        Raises:
+            ConfigError: A setting is missing or breaks a rule; or the extra `settings` is not installed.
+        """
+        # At call time, and here only: the one import against the direction of the rooms, so that a user
+        # who wires a gate by hand never loads an adapter (tests/test_architecture.py names it).
+        from guestpass.wiring import gate_from_env  # noqa: PLC0415
+
+        return gate_from_env(cls)
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """Run what makes requests faster: keys refreshed ahead, successors minted beside the app.
+
+        One lifespan enters this: the middleware where it wraps the whole app, or the host's own where
+        the middleware is mounted. Without it all the same happens inside requests.
+
+        Raises:
+            RuntimeError: It is entered already.
+        """
+        if self._tasks is not None:
+            raise RuntimeError("this gate runs in the background already: enter background() once")
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            try:
+                tasks.start_soon(self.verifier.run)
+                yield
+            finally:
+                self._tasks = None
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self.issuer.aclose()
+                    await self.store.aclose()
+
+    async def admit(self, request: Request) -> Admitted | Refused:
+        """Decide on one request. Never raises a `GuestpassError`: a refusal is a value."""
+        sifted = self._sieve.sift(request.headers)
+        if not unambiguous(request.raw_path, request.path):
+            return Refused(PathAmbiguous("the path can be read in two ways"), sifted.origin, guarded=False)
+        guarded = self._protection(request, sifted)
+        if guarded is Protection.OFF:
+            return Admitted(sifted.headers, request.query, None, origin=sifted.origin)
+        try:
+            token, query = self._token(request, sifted)
+            if token is not None:
+                # The usual case, in as few steps as it takes: known, fresh, and nothing to ask again.
+                entry = self.cache.get(token.id)
+                if (
+                    entry is not None
+                    and self.clock.time() < entry.fresh_until
+                    and self.clock.monotonic() < self.verifier.recheck_at
+                ):
+                    sifted.headers.extend(entry.headers)
+                    return Admitted(
+                        sifted.headers, query, entry.guest, origin=sifted.origin, dead_at=entry.dead_at
+                    )
+            outcome = await self._decide(token, request, anonymous=guarded is Protection.OPTIONAL)
+        except GuestpassError as error:
+            return Refused(error, sifted.origin)
+        entry, delivery = outcome
+        if entry is None:
+            return Admitted(sifted.headers, query, ANONYMOUS, origin=sifted.origin)
+        sifted.headers.extend(entry.headers)
+        return Admitted(sifted.headers, query, entry.guest, delivery, sifted.origin, entry.dead_at)
+
+    def _protection(self, request: Request, sifted: bearer.Sifted) -> Protection:
+        if is_preflight(request.method, sifted.origin is not None, sifted.preflight_method):
+            return Protection.OFF
+        return self._rules.protection(request.method, request.path)
+
+    def _token(self, request: Request, sifted: bearer.Sifted) -> tuple[RawToken | None, bytes]:
+        query, elsewhere = request.query, []
+        if request.websocket and request.subprotocols and self.surface.sources.subprotocol:
+            elsewhere, _ = bearer.split_subprotocols(request.subprotocols)
+        name = self.surface.sources.query
+        if name is not None and query and (request.websocket or _is_event_stream(request)):
+            tokens, rest = bearer.split_query(query, name)
+            elsewhere.extend(tokens)
+            query = query if self.surface.forward_token else rest
+        return sifted.token(*elsewhere), query
+
+    async def _decide(
+        self, token: RawToken | None, request: Request, *, anonymous: bool
+    ) -> tuple[Entry | None, Delivery | None]:
+        if token is None:
+            decision = decide(Absent(), self.policy, anonymous=anonymous, now=self.clock.time())
+        else:
+            entry = await self.entry(token, client=request.client)
+            decision = decide(entry.genuine, self.policy, anonymous=anonymous, now=self.clock.time())
+        match decision:
+            case Reject(error):
+                raise error
+            case Rotate(genuine, required):
+                assert token is not None  # noqa: S101  narrows for mypy: only a token can be genuine
+                return await self._rotated(token, entry, genuine, required=required)
+            case Forward(None):
+                return None, None
+            case Forward(genuine, prefetch):
+                if prefetch and genuine is not None and token is not None:
+                    await self._prefetch(token, genuine)
+                return entry, None
+
+    async def _prefetch(self, token: RawToken, genuine: Genuine) -> None:
+        if self._tasks is not None and await self.rotation.known(genuine) is None:
+            self.rotation.begin(self._tasks, token, genuine)
+
+    async def _rotated(
+        self, token: RawToken, entry: Entry, genuine: Genuine, *, required: bool
+    ) -> tuple[Entry, Delivery | None]:
+        successor = await self.rotation.known(genuine)
+        if successor is None and required:
+            successor = await self.rotation.rotate(token, genuine, deadline=self.policy.mint_deadline)
+        if successor is not None:
+            # The app sees the newest genuine claims at once.
+            return await self.entry(successor.token), Delivery(self, successor)
+        if self._tasks is None:
+            return entry, Delivery(self, token=token, genuine=genuine)
+        flight = self.rotation.begin(self._tasks, token, genuine)
+        return entry, None if flight is None else Delivery(self, flight=flight)
+
+    async def entry(self, token: RawToken, *, client: str = "") -> Entry:
+        """The prepared entry of a token: from the cache, or verified now.
+
+        Raises:
+            TokenError: The token is not genuine.
+            TooManyRequests: This client sent too many that were not.
+            Unavailable: No keys, so nothing can be said.
+        """
+        if self.clock.monotonic() >= self.verifier.recheck_at:
+            await self.verifier.recheck()
+        known = self.cache.get(token.id)
+        if known is not None:
+            return known
+        if self._failed is not None and client:
+            quota = await self._failed.peek(client)
+            if not quota.allowed:
+                raise TooManyRequests("too many failed verifications", retry_after=quota.reset_after)
+        generation = self.cache.generation
+        verdict = await self.verifier.verify(token)
+        if isinstance(verdict, Invalid):
+            if self._failed is not None and client:
+                await self._failed.hit(client)
+            raise verdict.error
+        entry = await self._prepared(verdict)
+        if self.clock.time() < entry.dead_at:
+            self.cache.put(token.id, entry, generation=generation)
+        return entry
+
+    async def _prepared(self, verdict: Genuine) -> Entry:
+        try:
+            started = await self.store.chain_started_at(verdict.token_id)
+        except Unavailable:
+            started = None  # a store that is down must not fail a valid token: it counts as its own first
+        genuine = verdict if started is None else replace(verdict, chain_started_at=started)
+        at = schedule(genuine, self.policy)
+        return Entry(
+            genuine,
+            guest_of(genuine.claims),
+            identity_headers(genuine.claims, self.surface.identity),
+            fresh_until=min(at.prefetch_at, at.session_ends_at),
+            dead_at=min(at.refused_at, at.session_ends_at),
+        )
+
+
+def _is_event_stream(request: Request) -> bool:
+    """EventSource sets this and no field of the page's choosing, so only it may use the query."""
+    return any(name == b"accept" and b"text/event-stream" in value for name, value in request.headers)

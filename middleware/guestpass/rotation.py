@@ -1,0 +1,219 @@
+"""Rotation: one successor per token, for everyone who still carries the old one.
+
+In one process requests share a flight; across processes the store decides who mints. A mint is never
+abandoned because a client hung up: the issuer may have spent the token already.
+"""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from guestpass import events
+from guestpass.backoff import IssuerHealth, Rest
+from guestpass.core.decision import Genuine, Invalid
+from guestpass.core.inject import is_deliverable
+from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, TokenId, UnixTime, short
+from guestpass.errors import Fault, GuestpassError, Unavailable
+from guestpass.ports import Clock, TokenIssuer, TokenStore, Verifier
+
+_LEASE_MARGIN: Final = 2.0
+"""A lease outlasts the mint deadline by this many seconds, for the store's own round trips."""
+
+
+_SOON: Final = 1.0
+
+
+class Flight:
+    """One rotation under way, which any number of requests may watch."""
+
+    __slots__ = ("done", "started_at", "successor")
+
+    def __init__(self, started_at: MonotonicTime) -> None:
+        self.started_at = started_at
+        self.done = anyio.Event()
+        self.successor: Successor | None = None
+
+
+class Rotation:
+    """Finds or mints successors; owns the back-off towards the issuer."""
+
+    def __init__(
+        self, *, issuer: TokenIssuer, verifier: Verifier, store: TokenStore, policy: Policy, clock: Clock
+    ) -> None:
+        self.issuer = issuer
+        self.verifier = verifier
+        self.store = store
+        self.policy = policy
+        self.clock = clock
+        self.health = IssuerHealth(clock)
+        self.minted = 0
+        self._rest = Rest(clock)
+        self._flights: dict[TokenId, Flight] = {}
+        self._locks: dict[TokenId, _Lock] = {}
+
+    async def known(self, genuine: Genuine) -> Successor | None:
+        """The successor that already stands for a token; None also while the store is out of reach."""
+        try:
+            return await self.store.successor_of(genuine.token_id)
+        except Unavailable as exc:
+            _failed(genuine, exc)
+            return None
+
+    def begin(self, tasks: TaskGroup, token: RawToken, genuine: Genuine) -> Flight | None:
+        """Rotate in the background, unless that is under way already; None while it would be pointless."""
+        flight = self._flights.get(genuine.token_id)
+        if flight is None and self._may_mint(genuine):
+            flight = self._flights[genuine.token_id] = Flight(self.clock.monotonic())
+            tasks.start_soon(self._fly, flight, token, genuine)
+        return flight
+
+    async def _fly(self, flight: Flight, token: RawToken, genuine: Genuine) -> None:
+        try:
+            flight.successor = await self.rotate(token, genuine, deadline=self.policy.mint_deadline)
+        except GuestpassError:
+            pass  # logged where it was raised; a bug, which is anything else, propagates
+        finally:
+            del self._flights[genuine.token_id]
+            flight.done.set()
+
+    async def watch(self, flight: Flight) -> Successor | None:
+        """Wait for a flight, no longer than `rotation_wait` from its start, whoever started it.
+
+        So a hanging issuer delays the requests of that first moment, and none that come later (R6).
+        """
+        left = flight.started_at + self.policy.rotation_wait - self.clock.monotonic()
+        with anyio.move_on_after(max(0.0, left)):
+            await flight.done.wait()
+        return flight.successor
+
+    def _may_mint(self, genuine: Genuine) -> bool:
+        return not self._rest.left(genuine.token_id) and not self.health.closed_for()
+
+    async def rotate(self, token: RawToken, genuine: Genuine, *, deadline: float) -> Successor:
+        """The successor of `token`: the one that stands, or else a new one.
+
+        Args:
+            token: A genuine token.
+            genuine: The verdict on it.
+            deadline: The most that this may take, in seconds, waiting for another's mint included.
+
+        Raises:
+            TokenError: The issuer refused, or answered with a token that is not a fit successor.
+            Fault: The issuer, its keys or the store gave no answer, or back-off is in force.
+        """
+        try:
+            with anyio.fail_after(deadline) as scope:
+                async with self._hold(genuine.token_id):  # leader cancelled: the next waiter leads
+                    if known := await self.known(genuine):
+                        return known
+                    return await self._lead(token, genuine, scope.deadline - anyio.current_time())
+        except TimeoutError as exc:
+            raise Unavailable("another request's mint is taking too long", retry_after=_SOON) from exc
+
+    async def _lead(self, token: RawToken, genuine: Genuine, deadline: float) -> Successor:
+        if resting := self._rest.left(genuine.token_id) or self.health.closed_for():
+            raise Unavailable("backing off from the issuer", retry_after=resting)
+        try:
+            # Shielded: a client that hangs up must not lose a token the issuer already spent.
+            with anyio.move_on_after(deadline, shield=True):
+                return await self._mint(token, genuine)
+            raise self.health.failed(Unavailable("the issuer did not answer in time"))
+        except GuestpassError as exc:
+            self._rest.start(genuine.token_id, self._rest_after(exc))
+            _failed(genuine, exc)
+            raise
+
+    async def _mint(self, token: RawToken, genuine: Genuine) -> Successor:
+        lease = await self.store.lead(genuine.token_id, lease=self.policy.mint_deadline + _LEASE_MARGIN)
+        if isinstance(lease, Successor):
+            return lease
+        try:
+            began = self.clock.monotonic()
+            with self.health.observing():
+                minted = await self.issuer.rotate(token, genuine.claims)
+                self.minted += 1
+                fresh = await self._verified(minted, genuine)
+            self._check_fit(fresh, genuine)
+            claims = genuine.claims
+            started = genuine.chain_started_at or claims.issued_at or self.clock.time()
+            successor = Successor(minted, fresh.claims.expires_at, started)
+            grace = max(self.policy.grace, self.policy.leeway)
+            until = UnixTime(max(claims.expires_at, self.clock.time()) + grace)
+            winner = await self.store.remember(lease, successor, until=until)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.store.abandon(lease)
+            raise
+        seconds = round(self.clock.monotonic() - began, 3)
+        events.emit(
+            events.TOKEN_ROTATED,
+            token=short(genuine.token_id),
+            successor=short(winner.token.id),
+            seconds=seconds,
+        )
+        return winner
+
+    async def _verified(self, minted: RawToken, genuine: Genuine) -> Genuine:
+        """Verify a minted token as if a client had sent it; the issuer's word alone is not enough."""
+        verdict = await self.verifier.verify(minted)
+        if isinstance(verdict, Invalid) or not is_deliverable(minted.compact):
+            _discarded(genuine, verdict.error.reason if isinstance(verdict, Invalid) else "not_a_field_value")
+            raise Unavailable("the issuer minted a token that is not genuine")
+        return verdict
+
+    def _check_fit(self, fresh: Genuine, genuine: Genuine) -> None:
+        old, new = genuine.claims, fresh.claims
+        if new.expires_at <= old.expires_at or new.expires_at <= self.clock.time():
+            _discarded(genuine, "not_later")
+            raise Unavailable("the successor does not expire later", retry_after=self.policy.backoff)
+        if (new.subject, new.name, new.email) != (old.subject, old.name, old.email):
+            token, successor = short(genuine.token_id), short(fresh.token_id)
+            events.emit(events.SUBJECT_CHANGED, level=logging.WARNING, token=token, successor=successor)
+            if self.policy.on_subject_change == "refuse":
+                _discarded(genuine, "subject_changed")
+                raise Unavailable("the successor is for another subject", retry_after=self.policy.backoff)
+
+    def _rest_after(self, exc: GuestpassError) -> float:
+        """How long this one token is left alone; what concerns every token is `health`'s matter."""
+        if isinstance(exc, Fault) and exc.retry_after is not None:
+            return exc.retry_after
+        return self.policy.backoff
+
+    @asynccontextmanager
+    async def _hold(self, token_id: TokenId) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(token_id, _Lock())
+        lock.users += 1
+        try:
+            async with lock.lock:
+                yield
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[token_id]
+
+
+class _Lock:
+    __slots__ = ("lock", "users")
+
+    def __init__(self) -> None:
+        self.lock = anyio.Lock()
+        self.users = 0
+
+
+def _discarded(genuine: Genuine, reason: str) -> None:
+    token = short(genuine.token_id)
+    events.emit(events.SUCCESSOR_DISCARDED, level=logging.WARNING, token=token, reason=reason)
+
+
+def _failed(genuine: Genuine, exc: GuestpassError) -> None:
+    events.emit(
+        events.ROTATION_FAILED,
+        level=logging.WARNING,
+        token=short(genuine.token_id),
+        reason=exc.reason,
+        retry_after=exc.retry_after if isinstance(exc, Fault) else None,
+    )

@@ -1,0 +1,96 @@
+"""The verified-token cache: a token's digest -> everything that a request with this token needs.
+
+A repeated token costs one hash and one look-up in place of a signature check. An entry goes with its
+"exp", with its key, and with a revocation; the cache is bounded, whatever is thrown at it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from guestpass.core.decision import Genuine
+from guestpass.core.identity import Guest
+from guestpass.core.model import Header, Thumbprint, TokenId, UnixTime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One verified token, prepared.
+
+    Attributes:
+        genuine: The verifier's verdict.
+        guest: Who the app behind is told about.
+        headers: The identity fields that a backend gets, ready to append.
+        fresh_until: Until this instant the decision is `Forward` and nothing else is to be done.
+        dead_at: From this instant the token is refused, so the entry is of no more use.
+    """
+
+    genuine: Genuine
+    guest: Guest
+    headers: tuple[Header, ...]
+    fresh_until: UnixTime
+    dead_at: UnixTime
+
+
+class VerifiedTokens:
+    """At most `most` entries, the least recently used half of them replaced first.
+
+    Two generations stand for an exact LRU order: a hit in the young one writes nothing, which an ordered
+    dict would at every request. An entry that is used stays; one unused for a whole generation goes.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Hold up to `most` entries, which must be at least 2."""
+        self._half = max(1, most // 2)
+        self._young: dict[TokenId, Entry] = {}
+        self._old: dict[TokenId, Entry] = {}
+        self.generation = 0
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, token_id: TokenId) -> Entry | None:
+        """The entry for a token, dead or alive; None if it was never verified, or was evicted."""
+        entry = self._young.get(token_id)
+        if entry is None:
+            entry = self._old.pop(token_id, None)
+            if entry is None:
+                self.misses += 1
+                return None
+            self._keep(token_id, entry)
+        self.hits += 1
+        return entry
+
+    def put(self, token_id: TokenId, entry: Entry, *, generation: int) -> None:
+        """Add or replace an entry, unless entries were evicted since `generation` was read.
+
+        Between a verdict and this call a key may have been retired; such a verdict serves its one
+        request and is not remembered.
+        """
+        if generation != self.generation:
+            return
+        self._old.pop(token_id, None)
+        self._keep(token_id, entry)
+
+    def _keep(self, token_id: TokenId, entry: Entry) -> None:
+        if len(self._young) >= self._half and token_id not in self._young:
+            self._old = self._young
+            self._young = {}
+        self._young[token_id] = entry
+
+    def drop(self, token_id: TokenId) -> None:
+        """Forget one token."""
+        self.generation += 1
+        self._young.pop(token_id, None)
+        self._old.pop(token_id, None)
+
+    def drop_keys(self, retired: frozenset[Thumbprint]) -> None:
+        """Forget every token that one of these keys verified."""
+        self.drop_where(lambda entry: entry.genuine.key in retired)
+
+    def drop_where(self, condition: Callable[[Entry], bool]) -> None:
+        """Forget every token for which `condition` holds; looks at each entry, so it is for rare events."""
+        self.generation += 1
+        self._young = {k: e for k, e in self._young.items() if not condition(e)}
+        self._old = {k: e for k, e in self._old.items() if not condition(e)}
