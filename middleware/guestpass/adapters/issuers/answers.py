@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from guestpass.adapters.http_client import Answer
+from guestpass.adapters.issuers.http_client import Answer
 from guestpass.core import strict_json
 from guestpass.core.model import UnixTime
 from guestpass.errors import Unavailable

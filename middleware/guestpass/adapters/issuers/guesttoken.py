@@ -6,9 +6,9 @@ from typing import Final
 
 import anyio
 
-from guestpass.adapters.http_client import Answer, HttpClient
 from guestpass.adapters.issuers import answers
 from guestpass.adapters.issuers.hosts import Hosts, endpoint
+from guestpass.adapters.issuers.http_client import Answer, HttpClient
 from guestpass.adapters.issuers.oauth import AccessTokens, ClientCredentials
 from guestpass.adapters.issuers.retry import DRAW, Draw, Sleep, told_wait
 from guestpass.adapters.issuers.route import Route

@@ -8,8 +8,8 @@ import anyio
 from anyio.lowlevel import RunVar
 
 from guestpass import events
-from guestpass.adapters.http_client import Answer
 from guestpass.adapters.issuers.answers import correlation, credential, members, succeeded
+from guestpass.adapters.issuers.http_client import Answer
 from guestpass.adapters.issuers.retry import told_wait
 from guestpass.adapters.issuers.route import Route
 from guestpass.core.model import MonotonicTime

@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-from guestpass.adapters.http_client import Answer, NotConnected
+from guestpass.adapters.issuers.http_client import Answer, NotConnected
 from guestpass.adapters.issuers.pause import Pause
 from guestpass.core.model import UnixTime
 from guestpass.errors import Unavailable

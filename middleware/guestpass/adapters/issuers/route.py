@@ -7,8 +7,8 @@ from typing import Final, Literal
 import anyio
 
 from guestpass import events
-from guestpass.adapters.http_client import Answer, HttpClient
 from guestpass.adapters.issuers.answers import correlation, vendor_code
+from guestpass.adapters.issuers.http_client import Answer, HttpClient
 from guestpass.adapters.issuers.pause import Pause
 from guestpass.adapters.issuers.retry import DRAW, Draw, Retrying, Sleep
 from guestpass.errors import IssuerMisconfigured

@@ -1,6 +1,7 @@
-"""One bounded HTTP exchange with the issuer's side: one client per event loop, opened at first use."""
+"""One bounded HTTP exchange with an issuer: one client per event loop, opened at first use."""
 
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -50,7 +51,7 @@ class HttpClient:
         total: Seconds from the first byte out to the last byte in; httpx itself limits single reads only,
             so that a body dripped byte by byte would never end.
         body_limit: Octets of a body that are read.
-        transport: Makes the transport of each client; None for TCP. For tests and special networks.
+        tls: What to trust; None: the authorities that httpx ships with.
     """
 
     def __init__(
@@ -58,11 +59,11 @@ class HttpClient:
         *,
         total: float = 10.0,
         body_limit: int = 64 * _KIB,
-        transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._total = total
         self._body_limit = body_limit
-        self._transport = transport
+        self._tls = tls
         # Sockets belong to their event loop; a library user may run several, one after another.
         self._client: RunVar[httpx.AsyncClient | None] = RunVar("guestpass.http_client", None)
 
@@ -104,7 +105,7 @@ class HttpClient:
                 follow_redirects=False,
                 trust_env=False,
                 timeout=httpx.Timeout(self._total, connect=_CONNECT_SECONDS, pool=_CONNECT_SECONDS),
-                transport=self._transport() if self._transport else None,
+                verify=self._tls or True,
             )
             self._client.set(client)
         return client
