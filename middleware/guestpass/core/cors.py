@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from guestpass.core.inject import expose
+from guestpass.core import inject
 from guestpass.core.model import Header
 from guestpass.errors import ConfigError
 
@@ -76,7 +76,7 @@ class Cors:
             return origin.isascii() and _is_origin(origin.decode("ascii"))
         return origin in self._exact
 
-    def answer_fields(self, origin: bytes | None, expose_names: Sequence[str] = ()) -> tuple[Header, ...]:
+    def answer_fields(self, origin: bytes | None, expose: Sequence[str] = ()) -> tuple[Header, ...]:
         """The CORS fields of an answer of ours.
 
         The origin is echoed, never `*`, and every answer varies by it, those without an origin included, so
@@ -84,7 +84,7 @@ class Cors:
 
         Args:
             origin: The request's Origin field; None if there is none.
-            expose_names: Response fields that the page may read.
+            expose: Response fields that the page may read.
         """
         if not self.origins:
             return ()
@@ -93,8 +93,8 @@ class Cors:
         fields = [_VARY, (b"access-control-allow-origin", origin)]
         if self.credentials:
             fields.append((b"access-control-allow-credentials", b"true"))
-        if expose_names:
-            fields.append(expose(*expose_names))
+        if expose:
+            fields.append(inject.expose(*expose))
         return tuple(fields)
 
     def preflight_fields(
