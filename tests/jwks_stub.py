@@ -62,7 +62,8 @@ def reply(body: bytes, *, status: int = 200, fields: Mapping[str, str] | None = 
     head = f"HTTP/1.1 {status} Any\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
 
     async def answer(stream: ByteStream) -> None:
-        await stream.send(head.encode() + b"\r\n" + body)
+        await stream.send(head.encode() + b"\r\n")
+        await stream.send(body)
 
     return answer
 

@@ -9,20 +9,18 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
-from ipaddress import ip_address
 from math import isfinite
 from types import MappingProxyType
 
 import anyio
-import httpx
 
 from guestpass import events
-from guestpass.core.freshness import Freshness, State, Upkeep, stated_max_age
-from guestpass.core.jwk import Jwk, KeySet, fitting, read_set
+from guestpass.adapters.jwks_endpoint import FetchFailed, JwksEndpoint
+from guestpass.core.freshness import Freshness, State, Upkeep
+from guestpass.core.jwk import Jwk, KeySet, fitting
 from guestpass.core.model import MonotonicTime, Thumbprint
-from guestpass.errors import ConfigError, Unavailable
+from guestpass.errors import Unavailable
 from guestpass.ports import Clock, Retired
 
 
@@ -47,24 +45,8 @@ class KeysHealth:
     unknown_kids: int
 
 
-class _FetchFailed(Unavailable):
-    """An attempt brought no set of keys; `reason` says why in one of a bounded set of words."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self._reason = reason
-
-    @property
-    def reason(self) -> str:
-        return self._reason
-
-
 class RemoteJwks:
-    """`ports.KeySource` over a JWKS URL.
-
-    Attempts are single flight, and each opens a connection of its own: one every few minutes gains nothing
-    from a pool, and nothing is tied to an event loop or left to be closed.
-    """
+    """`ports.KeySource` over a JWKS URL. Attempts are single flight; there is nothing to close."""
 
     def __init__(
         self,
@@ -91,16 +73,10 @@ class RemoteJwks:
         Raises:
             ConfigError: `url` or a limit breaks a rule.
         """
-        if not (isfinite(timeout) and timeout > 0):
-            raise ConfigError("verify.jwks_timeout", "must be a finite number of seconds above zero")
-        if max_bytes < 1:
-            raise ConfigError("verify.jwks_max_bytes", "must be at least 1")
-        self._url = _published_at(url)
-        self._algorithms = algorithms
+        self._endpoint = JwksEndpoint(
+            url, algorithms=algorithms, timeout=timeout, max_bytes=max_bytes, tls=tls
+        )
         self._clock = clock
-        self._timeout = timeout
-        self._max_bytes = max_bytes
-        self._tls = tls
         self._upkeep = Upkeep(rules=freshness or Freshness())
         self._set = KeySet((), ())
         self._kids: frozenset[str | None] = frozenset()
@@ -197,8 +173,8 @@ class RemoteJwks:
         self._flight = landed = anyio.Event()
         self._upkeep = self._upkeep.attempted(self._clock.monotonic())
         try:
-            found, max_age = await self._fetch()
-        except _FetchFailed as failure:
+            found, max_age = await self._endpoint.fetch()
+        except FetchFailed as failure:
             self._failed(failure)
         else:
             self._succeeded(found, max_age)
@@ -208,7 +184,7 @@ class RemoteJwks:
             if self._wake is not None:
                 self._wake.set()
 
-    def _failed(self, failure: _FetchFailed) -> None:
+    def _failed(self, failure: FetchFailed) -> None:
         # Jitter spreads load; nothing secret rests on it.
         jitter = random.uniform(0.5, 1.0)  # noqa: S311
         self._upkeep = self._upkeep.failed(self._clock.monotonic(), jitter=jitter)
@@ -235,83 +211,6 @@ class RemoteJwks:
             for callback in self._callbacks:
                 callback(retired)
 
-    async def _fetch(self) -> tuple[KeySet, float | None]:
-        """Ask once: the set, and the "max-age" of the answer.
-
-        Raises:
-            _FetchFailed: Whatever went wrong.
-        """
-        try:
-            with anyio.fail_after(self._timeout):
-                body, max_age = await self._ask()
-        except TimeoutError as exc:
-            raise _FetchFailed("timeout") from exc
-        except (httpx.HTTPError, OSError, UnicodeError) as exc:  # UnicodeError: a label that is no host name
-            raise _FetchFailed("unreachable") from exc
-        try:
-            return read_set(body, algorithms=self._algorithms), max_age
-        except ValueError as exc:
-            raise _FetchFailed("unusable") from exc
-
-    async def _ask(self) -> tuple[bytes, float | None]:
-        if self._tls is None:
-            # Kept, as loading the authorities takes 20 ms.
-            self._tls = httpx.create_ssl_context(trust_env=False)
-        # The transport, not the client: it has no cookie jar, no proxy variables, follows no redirect.
-        async with httpx.AsyncHTTPTransport(verify=self._tls, trust_env=False) as transport:
-            response = await transport.handle_async_request(httpx.Request("GET", self._url, headers=_ASKING))
-            async with aclosing(response):
-                # 304 too: we never ask with a condition, so it has nothing to stand for.
-                if response.status_code != httpx.codes.OK:
-                    raise _FetchFailed("status")
-                if response.headers.get("content-encoding", "identity").lower() != "identity":
-                    # Not asked for, and 64 KiB of gzip may be 64 MiB of zeros: not decoded at all.
-                    raise _FetchFailed("encoded")
-                body = await self._read(response)
-                return body, stated_max_age(response.headers.get("cache-control", ""))
-
-    async def _read(self, response: httpx.Response) -> bytes:
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise _FetchFailed("too_large")
-        return bytes(body)
-
-
-_ASKING = {
-    "Accept": "application/jwk-set+json, application/json",
-    "Accept-Encoding": "identity",
-    "Connection": "close",
-    "User-Agent": "guestpass",
-}
-
 
 def _uses(keys: KeySet) -> set[tuple[str | None, Thumbprint, str]]:
     return {(key.kid, key.thumbprint, algorithm) for key in keys.keys for algorithm in key.algorithms}
-
-
-def _published_at(text: str) -> httpx.URL:
-    """Parse a JWKS URL, whose answers decide whom we trust.
-
-    Raises:
-        ConfigError: Someone on the way could change them (plain http), or the URL holds a secret.
-    """
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as exc:
-        raise ConfigError("verify.jwks_url", "must be a URL") from exc
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError("verify.jwks_url", "must be an http or https URL with a host")
-    if url.userinfo:
-        raise ConfigError("verify.jwks_url", "must hold no user name or password")
-    if url.scheme == "http" and not _is_loopback(url.host):
-        raise ConfigError("verify.jwks_url", "must be https, except for a loopback host")
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
