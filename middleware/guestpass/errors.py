@@ -37,7 +37,10 @@ class ConfigError(GuestpassError):
 
 
 class RequestInvalid(GuestpassError):
-    """The request itself breaks a rule, whoever's token it carries."""
+    """The request itself breaks a rule, whoever's token it carries.
+
+    Its message is shown to the client: it names a field of the request and the rule, in words of ours.
+    """
 
     code = "invalid_request"
     status = HTTPStatus.BAD_REQUEST
@@ -49,6 +52,30 @@ class PathAmbiguous(RequestInvalid):
 
     code = "path_ambiguous"
     title = "Ambiguous path"
+
+
+class MethodNotAllowed(RequestInvalid):
+    """The endpoint does not serve this method."""
+
+    code = "method_not_allowed"
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    title = "Method not allowed"
+
+
+class ContentTooLarge(RequestInvalid):
+    """The request's content is longer than the endpoint reads."""
+
+    code = "content_too_large"
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    title = "Content too large"
+
+
+class MediaTypeUnsupported(RequestInvalid):
+    """The request's content is not of the type that the endpoint reads."""
+
+    code = "unsupported_media_type"
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    title = "Unsupported media type"
 
 
 class TooManyRequests(GuestpassError):

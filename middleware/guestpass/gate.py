@@ -221,7 +221,8 @@ class Gate:
         # who wires a gate by hand never loads an adapter (tests/test_architecture.py names it).
         from guestpass.wiring import gate_from_env  # noqa: PLC0415
 
-        return gate_from_env(cls)
+        gate: Self = gate_from_env(cls)
+        return gate
 
     @asynccontextmanager
     async def background(self) -> AsyncIterator[None]:
@@ -284,7 +285,8 @@ class Gate:
         return self._rules.protection(request.method, request.path)
 
     def _token(self, request: Request, sifted: bearer.Sifted) -> tuple[RawToken | None, bytes]:
-        query, elsewhere = request.query, []
+        query = request.query
+        elsewhere: list[bytes] = []
         if request.websocket and request.subprotocols and self.surface.sources.subprotocol:
             elsewhere, _ = bearer.split_subprotocols(request.subprotocols)
         name = self.surface.sources.query

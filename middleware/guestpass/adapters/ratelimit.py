@@ -7,33 +7,14 @@ flood of distinct addresses that is the attack. This storage has neither thread 
 from collections import OrderedDict, deque
 from typing import Final
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItemPerSecond
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
-from guestpass.errors import ConfigError
 from guestpass.ports import Clock, Quota
 
 _MOST_KEYS: Final = 50_000
 _MOVING_ONLY: Final = "this storage serves the moving window only"
-
-
-def parse_limit(field: str, text: str) -> RateLimitItem | None:
-    """Read `100/minute`, `10 per 5 minutes` or `off` (None).
-
-    Raises:
-        ConfigError: It is neither, or allows nothing at all; `field` is named.
-    """
-    if text.strip().lower() == "off":
-        return None
-    rule = "must be a count above zero per time, such as '100/minute', or 'off'"
-    try:
-        item = parse(text)
-    except ValueError as exc:
-        raise ConfigError(field, rule) from exc
-    if item.amount < 1:
-        raise ConfigError(field, rule)
-    return item
 
 
 class BoundedStorage(Storage, MovingWindowSupport):
@@ -114,9 +95,9 @@ class BoundedStorage(Storage, MovingWindowSupport):
 class MemoryLimiter:
     """One limit, counted per key in this process."""
 
-    def __init__(self, item: RateLimitItem, clock: Clock, *, most: int = _MOST_KEYS) -> None:
-        """Count hits against `item`, for at most `most` keys."""
-        self._item = item
+    def __init__(self, amount: int, seconds: int, clock: Clock, *, most: int = _MOST_KEYS) -> None:
+        """Allow `amount` hits in any `seconds`, for each of at most `most` keys."""
+        self._item = RateLimitItemPerSecond(amount, seconds)
         self._clock = clock
         self._strategy = MovingWindowRateLimiter(BoundedStorage(clock, most=most))
 

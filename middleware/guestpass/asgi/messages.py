@@ -6,7 +6,7 @@ from typing import Final
 from starlette.authentication import AuthCredentials
 from starlette.types import Message, Receive, Scope, Send
 
-from guestpass.asgi.problem import problem
+from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
 from guestpass.core.inject import set_cookie_field, token_fields, with_token
@@ -122,7 +122,7 @@ def refusal_fields(gate: Gate, error: GuestpassError, origin: bytes | None, *, g
     if guarded:
         fields.extend(surface.varying)
     if surface.cors is not None:
-        fields.extend(surface.cors.answer_fields(origin, expose=surface.fields.names))
+        fields.extend(surface.cors.answer_fields(origin, surface.fields.names))
     return fields
 
 
@@ -136,7 +136,5 @@ async def refuse(refused: Refused, gate: Gate, scope: Scope, receive: Receive, s
             {"type": "websocket.close", "code": _POLICY_VIOLATION + error.status, "reason": error.code}
         )
         return
-    status, headers, body = problem(error)
-    headers += refusal_fields(gate, error, refused.origin, guarded=refused.guarded)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    extra = refusal_fields(gate, error, refused.origin, guarded=refused.guarded)
+    await send_problem(send, error, extra)

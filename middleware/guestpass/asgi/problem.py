@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.types import Send
 
 from guestpass.core.model import Header
-from guestpass.errors import GuestpassError
+from guestpass.errors import GuestpassError, RequestInvalid
 
 _CONTENT_TYPE: Header = (b"content-type", b"application/problem+json")
 _NO_STORE: Header = (b"cache-control", b"no-store")  # a refusal must not outlive what caused it
@@ -16,9 +16,9 @@ _NO_STORE: Header = (b"cache-control", b"no-store")  # a refusal must not outliv
 def problem(error: GuestpassError) -> tuple[int, list[Header], bytes]:
     """Describe `error` for a client: status, header fields, JSON body.
 
-    The body has `type`, `title`, `status` and `code` (RFC 9457 §3.1) and nothing else: no message, no
-    reason, nothing that an upstream said. `Retry-After` is in whole seconds, rounded up and at least one
-    (RFC 9110 §10.2.3), and only there when the error knows it.
+    The body has `type`, `title`, `status` and `code` (RFC 9457 §3.1), and `detail` where the request is at
+    fault and the client can mend it. Nothing else: no reason, nothing that an upstream said. `Retry-After`
+    is in whole seconds, rounded up and at least one (RFC 9110 §10.2.3), and only there when the error knows.
     """
     status = int(error.status)
     members = {
@@ -27,6 +27,8 @@ def problem(error: GuestpassError) -> tuple[int, list[Header], bytes]:
         "status": status,
         "code": error.code,
     }
+    if isinstance(error, RequestInvalid) and (detail := str(error)):
+        members["detail"] = detail
     body = json.dumps(members, separators=(",", ":")).encode()
     headers = [_CONTENT_TYPE, (b"content-length", b"%d" % len(body)), _NO_STORE]
     retry_after: float | None = getattr(error, "retry_after", None)

@@ -45,6 +45,14 @@ class Fields:
         object.__setattr__(self, "lower", tuple(name.lower().encode("ascii") for name in names))
 
 
+def is_deliverable(compact: bytes) -> bool:
+    """Say whether a token can be sent raw, in a field and in a cookie: no control, blank, quote or comma.
+
+    A compact JWS always can; an opaque token is whatever its issuer made it (P19).
+    """
+    return _is_cookie_value(compact) is not None
+
+
 def token_fields(successor: Successor, *, fields: Fields, now: UnixTime) -> tuple[Header, ...]:
     """The three field lines of a successor: the token, when it expires, and in how many seconds.
 

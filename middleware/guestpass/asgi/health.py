@@ -1,0 +1,60 @@
+"""`/livez` says that the process answers; `/readyz`, whether it can tell a good token from a bad one."""
+
+import json
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from guestpass.errors import Unavailable
+from guestpass.gate import Gate
+
+_READING: Final = frozenset({"GET", "HEAD"})
+
+
+class Livez:
+    """Always 200 while the process serves."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+        """Answer one request."""
+        await _answer(scope, send, 200, {"status": "ok"})
+
+
+class Readyz:
+    """200 when the issuer's keys are at hand, 503 with the reason when they are not.
+
+    Asked without keys it fetches them (single flight, rate bounded), so readiness heals by itself.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        """Speak for `gate`."""
+        self.gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
+        """Answer one request."""
+        gate = self.gate
+        keys, issuer = "ok", "ok"
+        if gate.clock.monotonic() >= gate.verifier.recheck_at:
+            try:
+                await gate.verifier.recheck()
+            except Unavailable:
+                keys = "unavailable"
+        if gate.rotation.health.closed_for():
+            issuer = "backing_off"  # valid tokens still pass, so this is no reason to take traffic away
+        status = "ok" if keys == issuer == "ok" else "degraded" if keys == "ok" else "unavailable"
+        code = 503 if keys != "ok" else 200
+        await _answer(scope, send, code, {"status": status, "keys": keys, "issuer": issuer})
+
+
+async def _answer(scope: Scope, send: Send, status: int, members: dict[str, str]) -> None:
+    if scope["method"] not in _READING:
+        status, members = 405, {"status": "method not allowed"}
+    body = json.dumps(members).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+    ]
+    if status == 405:  # noqa: PLR2004
+        headers.append((b"allow", b"GET, HEAD"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -1,0 +1,22 @@
+"""The key under which a client is counted: its address, or for IPv6 the network that one client can own."""
+
+from ipaddress import IPv6Address, ip_network
+from typing import Final
+
+from guestpass.core.forwarded import parse_address
+
+_SITE: Final = 64  # the least that one customer gets (RFC 6177), so addresses within it are one client's
+
+
+def limit_key(address: str | None) -> str:
+    """Name the client behind `address`; one name for all clients whose address is not known.
+
+    Args:
+        address: As `Trust.client` gives it: textual, without a port.
+    """
+    parsed = None if address is None else parse_address(address)
+    if parsed is None:
+        return "unknown"
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, _SITE), strict=False))
+    return str(parsed)
