@@ -17,19 +17,23 @@ Part = bytes | Mapping[str, Any]
 
 
 @cache
+def _key(kid: str, *parameters: tuple[str, str | int]) -> JWK:
+    return JWK.generate(kid=kid, **dict(parameters))
+
+
 def rsa_key(kid: str = "rsa", bits: int = 2048) -> JWK:
-    """A private RSA key; made once per process, as that takes 100 ms."""
-    return JWK.generate(kty="RSA", size=bits, kid=kid)
+    """A private RSA key: the same one for a kid in the whole process, as making one takes 100 ms."""
+    return _key(kid, ("kty", "RSA"), ("size", bits))
 
 
-@cache
 def ec_key(kid: str = "ec", curve: str = "P-256") -> JWK:
-    return JWK.generate(kty="EC", crv=curve, kid=kid)
+    """A private EC key: the same one for a kid."""
+    return _key(kid, ("kty", "EC"), ("crv", curve))
 
 
-@cache
 def ed_key(kid: str = "ed") -> JWK:
-    return JWK.generate(kty="OKP", crv="Ed25519", kid=kid)
+    """A private Ed25519 key: the same one for a kid."""
+    return _key(kid, ("kty", "OKP"), ("crv", "Ed25519"))
 
 
 def published(key: JWK, **members: object) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def legal(keys: Keys) -> list[Case]:
         "aud as a list with us in it": (header, {**claims, "aud": ["https://other.example", keys.audience]}),
         "fractions and exponents": (
             header,
-            {**claims, "exp": keys.now + 600.5, "iat": 1.0, "n": 1e300, "big": 10**40},
+            {**claims, "exp": keys.now + 600.5, "iat": keys.now - 9.5, "n": 1e300, "big": 10**40},
         ),
         "4 kB, members unknown and null": (header, {"z": None, **claims, "padding": "x" * 2300}),
     }

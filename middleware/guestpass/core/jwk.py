@@ -1,6 +1,7 @@
 """The published keys: which may verify a token, and which fits one (RFC 7517, RFC 7518 §6, RFC 8037)."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,7 +11,7 @@ from jwcrypto.jwk import JWK
 
 from guestpass.core import base64url
 from guestpass.core.model import Thumbprint
-from guestpass.core.strict_json import loads_object
+from guestpass.core.strict_json import salvage
 
 _RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _EDDSA: Final = "EdDSA"
@@ -27,6 +28,8 @@ MIN_RSA_BITS: Final = 2048  # RFC 7518 §3.3
 MAX_RSA_BITS: Final = 8192  # one verification takes 0.3 ms there, and grows with the square
 MAX_RSA_EXPONENT: Final = 2**32 - 1  # 65537 is what everyone has; a huge one makes verification slow
 MIN_RSA_EXPONENT: Final = 3  # with 1 the signature is its own message
+
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 MAX_SAME_KID: Final = 4
 """How many keys of one kid are tried for one token."""
@@ -85,9 +88,11 @@ def read_set(document: bytes, *, algorithms: frozenset[str], most: int = 64) -> 
         ValueError: Not a JWKS, or one without a single usable key: an outage of the issuer, not a word on
             any key.
     """
-    members = loads_object(document).get("keys")
-    if not isinstance(members, list):
-        raise ValueError("not a JWKS")  # noqa: TRY004  every fault of the input is one type of error
+    match salvage(document):
+        case {"keys": [*members]}:
+            pass
+        case _:
+            raise ValueError("not a JWKS")
     keys: list[Jwk] = []
     skipped: list[tuple[int, str]] = []
     for index, member in enumerate(members[:most]):
@@ -113,8 +118,8 @@ def read_key(member: object, *, algorithms: frozenset[str]) -> Jwk:
     if not isinstance(member, dict):
         raise KeyUnusable("not_an_object")
     kid = member.get("kid")
-    if "kid" in member and not isinstance(kid, str):
-        raise KeyUnusable("kid")
+    if "kid" in member and (not isinstance(kid, str) or _LONE_SURROGATE.search(kid)):
+        raise KeyUnusable("kid")  # one that no token can have, and no log can write
     if member.get("use", "sig") != "sig":
         raise KeyUnusable("use")
     operations = member.get("key_ops", ["verify"])
@@ -161,6 +166,8 @@ def _read_rsa(member: Mapping[str, Any]) -> _Read:
     bits = modulus.bit_length()
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
         raise KeyUnusable("rsa_size")
+    if modulus % 2 == 0:  # no product of two odd primes, and cryptography takes it
+        raise KeyUnusable("rsa_modulus")
     if not MIN_RSA_EXPONENT <= exponent <= MAX_RSA_EXPONENT or exponent % 2 == 0:
         raise KeyUnusable("rsa_exponent")
     # Written anew: some libraries publish a leading zero octet (RFC 7518 §6.3.1.1), and the thumbprint
