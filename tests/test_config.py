@@ -6,21 +6,28 @@ from pathlib import Path
 
 import pytest
 
+from guestpass.adapters.issuers.guesttoken import GuestTokenSettings
+from guestpass.adapters.issuers.local import LocalSettings
 from guestpass.config import (
     HeaderSettings,
+    IssuerSettings,
     Rate,
-    RuleSettings,
     Secret,
     Setting,
     Settings,
     StoreSettings,
+    UpstreamSettings,
+    VerifySettings,
     describe,
     load,
     reference,
 )
 from guestpass.config.environment import read_environment
+from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Policy
 from guestpass.errors import ConfigError
+from guestpass.gate import OPEN_PATHS
+from guestpass.upstream.pool import PoolLimits
 
 SECRET = "a-secret-that-must-never-be-shown-anywhere"  # 42 bytes
 DOCS = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -120,7 +127,7 @@ def test_every_name_that_others_rely_on_is_read() -> None:
     assert settings.issuer.kind == "local"
     assert settings.issuer.gateway == "https://gateway.example/genesys"
     assert settings.verify.jwks_url == "http://127.0.0.1:9100/api/v2/oauth/jwks"
-    assert (settings.verify.issuer, settings.verify.audience) == ("someone", "backend")
+    assert (settings.verify.issuer, settings.verify.audience) == ("someone", ("backend",))
     assert settings.verify.algorithms == ("RS256", "ES256")
     assert settings.policy == Policy(rotate_before=120.0, on_subject_change="refuse")
     assert settings.store.url.reveal() == "redis://:password@127.0.0.1:6379/1"
@@ -148,10 +155,14 @@ def test_rules_keep_their_order(write: Write) -> None:
         [[rules]]
         path = "/maybe"
         protection = "optional"
+
+        [[rules]]
+        path = "/admin/*"
     """)
     assert load(path, {}).rules == (
-        RuleSettings(methods=("GET",), path="/public/*", protection="off"),
-        RuleSettings(path="/maybe", protection="optional"),
+        Rule(frozenset({"GET"}), "/public/*", Protection.OFF),
+        Rule(None, "/maybe", Protection.OPTIONAL),
+        Rule(None, "/admin/*", Protection.REQUIRED),
     )
 
 
@@ -161,6 +172,15 @@ def test_rules_keep_their_order(write: Write) -> None:
 )
 def test_a_duration_is_seconds_or_has_a_unit(text: str, seconds: float) -> None:
     assert load(None, {"GUESTPASS_POLICY__ROTATE_BEFORE": text}).policy.rotate_before == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("7/second", Rate(7, 1.0)), ("10 per 5 minutes", Rate(10, 300.0)), ("1 / hour", Rate(1, 3600.0))],
+)
+def test_a_rate_is_read_and_written_alike(text: str, rate: Rate) -> None:
+    assert load(None, {"GUESTPASS_LIMITS__MINT_BUDGET": text}).limits.mint_budget == rate
+    assert load(None, {"GUESTPASS_LIMITS__MINT_BUDGET": str(rate)}).limits.mint_budget == rate
 
 
 @pytest.mark.parametrize("text", ["soon", "5 minutes", "-1", "1e3", "inf", "nan", ""])
@@ -281,6 +301,8 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(name: str, m
         ({"GUESTPASS_UPSTREAM__URL": "http://backend/?a=b"}, "upstream.url"),
         ({"GUESTPASS_ISSUER__KIND": "genesys"}, "issuer.kind"),
         ({"GUESTPASS_ISSUER__GATEWAY": "http://gateway.example"}, "issuer.gateway"),
+        ({"GUESTPASS_ISSUER__MINT_PATH": "http://api.example/mint"}, "issuer.mint_path"),
+        ({"GUESTPASS_ISSUER__LIFETIME": "0"}, "issuer.lifetime"),
         ({"GUESTPASS_ISSUER__GATEWAY_API_PREFIX": "api/"}, "issuer.gateway_api_prefix"),
         ({"GUESTPASS_VERIFY__JWKS_URL": "http://keys.example/jwks"}, "verify.jwks_url"),
         ({"GUESTPASS_VERIFY__JWKS": "{}", "GUESTPASS_VERIFY__JWKS_FILE": "x"}, "verify.jwks"),
@@ -415,3 +437,26 @@ def test_every_setting_is_documented() -> None:
 def test_the_settings_reference_is_up_to_date() -> None:
     """`make docs` writes it again."""
     assert DOCS.read_text("utf-8") == reference()
+
+
+@pytest.mark.parametrize(
+    ("settings", "adapter"),
+    [
+        (IssuerSettings(), GuestTokenSettings()),
+        (IssuerSettings(), LocalSettings(issuer="any")),
+        (UpstreamSettings(), PoolLimits()),
+        (VerifySettings(), VerifySettings().claim_rules("any")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_default_is_the_one_that_the_adapter_has(settings: object, adapter: object) -> None:
+    """A library user who writes the parts by hand gets what an operator gets from an empty file."""
+    ours, theirs = dataclasses.asdict(settings), dataclasses.asdict(adapter)  # type: ignore[call-overload]
+    shared = ours.keys() & theirs.keys() - {"issuer", "audience"}
+    assert shared
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_the_paths_of_ours_are_the_ones_that_a_gate_leaves_open() -> None:
+    server = Settings().server
+    assert {server.token_endpoint, server.client_script, server.livez, server.readyz} == set(OPEN_PATHS)

@@ -5,7 +5,6 @@ from guestpass.config.loading import load
 from guestpass.config.sections import (
     HeaderSettings,
     LimitSettings,
-    RuleSettings,
     ServerSettings,
     Settings,
     StoreSettings,
@@ -19,7 +18,6 @@ __all__ = [
     "IssuerSettings",
     "LimitSettings",
     "Rate",
-    "RuleSettings",
     "Secret",
     "ServerSettings",
     "Setting",

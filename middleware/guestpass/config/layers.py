@@ -16,14 +16,14 @@ from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
 from guestpass.config.sections import (
     HeaderSettings,
     LimitSettings,
-    RuleSettings,
     ServerSettings,
     Settings,
     StoreSettings,
     UpstreamSettings,
 )
-from guestpass.config.shapes import SECTIONS, hints
+from guestpass.config.shapes import RULE_DEFAULTS, SECTIONS, hints
 from guestpass.config.values import Rate, Secret, parse_duration, parse_rate
+from guestpass.core.matching import Rule
 from guestpass.core.model import Policy
 from guestpass.errors import ConfigError
 
@@ -43,7 +43,7 @@ class _Layered(BaseSettings):
     store: StoreSettings = Field(default_factory=StoreSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     headers: HeaderSettings = Field(default_factory=HeaderSettings)
-    rules: tuple[RuleSettings, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -55,7 +55,7 @@ class _Layered(BaseSettings):
                 for name, value in values.items()
             }
             if section in SECTIONS
-            else values
+            else [{**RULE_DEFAULTS, **rule} for rule in values]
             for section, values in data.items()
         }
 

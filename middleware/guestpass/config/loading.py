@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from guestpass.config.environment import CONFIG_FILE, read_environment, spelling, suggestion
 from guestpass.config.sections import Settings
-from guestpass.config.shapes import RULE, SECTIONS, hints
+from guestpass.config.shapes import SECTIONS, hints
+from guestpass.core.matching import Rule
 from guestpass.errors import ConfigError
 
 Layer = Mapping[str, Any]
@@ -80,7 +81,7 @@ def _check_rules(path: Path, content: object) -> None:
     if not isinstance(content, list) or not all(isinstance(rule, dict) for rule in content):
         raise ConfigError(f"{path}: rules", "must be tables, each under its own [[rules]]")
     for rule in content:
-        _check_names(f"{path}: [[rules]]", rule, hints(RULE))
+        _check_names(f"{path}: [[rules]]", rule, hints(Rule))
 
 
 def _check_names(where: str, content: Layer, known: Mapping[str, object]) -> None:

@@ -16,11 +16,11 @@ from guestpass.config.values import (
     Secret,
     require_above_zero,
     require_origin,
-    require_url,
 )
 from guestpass.core.bearer import Sources
 from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import Fields
+from guestpass.core.matching import Rule
 from guestpass.core.model import Policy
 from guestpass.errors import ConfigError
 
@@ -55,7 +55,7 @@ class ServerSettings:
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None
     token_endpoint: str | None = "/guestpass/token"  # noqa: S105  a path
-    client_script: str | None = "/guestpass/guestpass.js"
+    client_script: str | None = "/guestpass/client.js"
     livez: str | None = "/livez"
     readyz: str | None = "/readyz"
     trusted_proxies: tuple[str, ...] = ()
@@ -90,12 +90,14 @@ class UpstreamSettings:
     """The backend that `guestpass serve` forwards to.
 
     Attributes:
-        url: Where requests go; several URLs take turns.
-        connect_timeout: Seconds to connect.
+        url: Where requests go, as `http://host:port` or `unix:///path`; several take turns.
+        connect_timeout: Seconds to connect, TLS included.
         response_timeout: Seconds to the response's fields; a body that streams has no limit.
-        pool_timeout: Seconds to wait for a free connection before 503.
-        idle_timeout: Seconds that an unused connection is kept.
+        wait_timeout: Seconds to wait for a free connection before 503.
+        idle_timeout: Seconds that an unused connection is kept; below what the backend keeps it for.
+        max_age: Seconds that a connection is reused at all, so that a change in DNS is followed.
         max_connections: The most connections to one upstream, per worker.
+        max_waiting: The most requests that may wait for one.
         preserve_host: Send the client's Host on, in place of the upstream's own.
         ca_file: Certificates to trust in place of the system's (PEM).
     """
@@ -103,17 +105,20 @@ class UpstreamSettings:
     url: tuple[str, ...] = ()
     connect_timeout: float = 5.0
     response_timeout: float = 60.0
-    pool_timeout: float = 5.0
-    idle_timeout: float = 60.0
+    wait_timeout: float = 5.0
+    idle_timeout: float = 4.0
+    max_age: float = 600.0
     max_connections: int = 256
+    max_waiting: int = 1024
     preserve_host: bool = False
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         for url in self.url:
-            require_url("upstream.url", url)
-        names = ("connect_timeout", "response_timeout", "pool_timeout", "idle_timeout", "max_connections")
-        require_above_zero("upstream", self, *names)
+            if not url.startswith("unix:///"):
+                require_origin("upstream.url", url.removesuffix("/"))
+        durations = ("connect_timeout", "response_timeout", "wait_timeout", "idle_timeout", "max_age")
+        require_above_zero("upstream", self, *durations, "max_connections", "max_waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,21 +204,6 @@ class HeaderSettings(Sources):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSettings:
-    """One route rule; the first that matches wins, and what none matches is `required`.
-
-    Attributes:
-        path: A path, or a pattern such as `/public/*`.
-        methods: The methods it is for; none: all.
-        protection: `required`, `optional` (no token passes, a bad one does not) or `off`.
-    """
-
-    path: str
-    methods: tuple[str, ...] = ()
-    protection: Literal["required", "optional", "off"] = "required"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set, a section each."""
 
@@ -225,4 +215,4 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
-    rules: tuple[RuleSettings, ...] = ()
+    rules: tuple[Rule, ...] = ()

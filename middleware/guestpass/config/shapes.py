@@ -7,13 +7,15 @@ from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any, Final, get_type_hints
 
-from guestpass.config.sections import RuleSettings, Settings
+from guestpass.config.sections import Settings
+from guestpass.core.matching import Protection, Rule
 
 PREFIX: Final = "GUESTPASS_"
 SECTIONS: Final[Mapping[str, type]] = {
     name: hint for name, hint in get_type_hints(Settings).items() if name != "rules"
 }
-RULE: Final = RuleSettings
+RULE_DEFAULTS: Final[Mapping[str, object]] = {"methods": None, "protection": Protection.REQUIRED}
+"""What a `[[rules]]` table may leave out; by hand, a `Rule` is written in full."""
 
 _ATTRIBUTE: Final = re.compile(r"^    (\w+): ((?:.|\n        )*)", re.MULTILINE)
 
@@ -21,12 +23,14 @@ _ATTRIBUTE: Final = re.compile(r"^    (\w+): ((?:.|\n        )*)", re.MULTILINE)
 @cache
 def hints(section: type) -> Mapping[str, Any]:
     """The type of every setting of a section."""
-    names = {field.name for field in fields(section)}
+    names = {field.name for field in fields(section) if field.init}
     return {name: hint for name, hint in get_type_hints(section).items() if name in names}
 
 
 def default_of(section: type, name: str) -> object:
     """The default of one setting; `MISSING` if it has none."""
+    if section is Rule and name in RULE_DEFAULTS:
+        return RULE_DEFAULTS[name]
     field = next(field for field in fields(section) if field.name == name)
     if field.default_factory is not MISSING:
         return field.default_factory()

@@ -3,11 +3,13 @@
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-from guestpass.config.shapes import RULE, SECTIONS, default_of, documentation, hints, variable
+from guestpass.config.shapes import SECTIONS, default_of, documentation, hints, variable
 from guestpass.config.values import Rate, Secret
+from guestpass.core.matching import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Setting:
 def describe() -> list[Setting]:
     """Describe every setting, section by section in the order of the code."""
     found: list[Setting] = []
-    for section, cls in {**SECTIONS, "rules": RULE}.items():
+    for section, cls in {**SECTIONS, "rules": Rule}.items():
         docs = documentation(cls)
         for name, hint in hints(cls).items():
             shown = "" if (default := default_of(cls, name)) is MISSING else _in_toml(default)
@@ -75,8 +77,8 @@ or `GUESTPASS_CONFIG` names, else from its default. What is no setting is refuse
 probably meant.
 
 - **In the file**: `name` in section `[section]`. Route rules stand in `[[rules]]` tables, in the file only.
-- **In the environment**: `GUESTPASS_SECTION__NAME`, such as `GUESTPASS_SERVER__PORT`. An empty variable counts
-  as unset.
+- **In the environment**: `GUESTPASS_SECTION__NAME`, such as `GUESTPASS_SERVER__PORT`. An empty variable
+  counts as unset.
 - **In a secret file**: `GUESTPASS_SECTION__NAME_FILE` names a file that holds the value, such as
   `GUESTPASS_STORE__SECRET_FILE=/run/secrets/store`. A line end after the value is dropped.
 - `GENESYS_CLIENT_ID`, `GENESYS_CLIENT_SECRET` and `GENESYS_ENVIRONMENT` (or the same with `_FILE`) work too;
@@ -84,8 +86,8 @@ probably meant.
 
 A **duration** is seconds, or text with a unit: `300`, `"500ms"`, `"5m"`, `"24h"`. A **rate** is hits per
 second, minute, hour or day: `"100/minute"`. **Lists** and **pairs** are separated by commas where they are
-text: `RS256,ES256`, `sub=X-User,email=X-Mail`; a TOML file may use an array or a table. What can be **off** is
-turned off with `"off"`.
+text: `RS256,ES256`, `sub=X-User,email=X-Mail`; a TOML file may use an array or a table. What can be **off**
+is turned off with `"off"`.
 """
 
 _WORDS: Mapping[object, str] = {
@@ -105,7 +107,9 @@ def _in_words(hint: Any) -> str:
         return ", ".join([_in_words(a) for a in arguments if a is not types.NoneType] + ["`off`"])
     if origin is Literal:
         return ", ".join(f"`{word}`" for word in arguments)
-    if origin is tuple:
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return ", ".join(f"`{word}`" for word in hint)
+    if origin in (tuple, frozenset):
         return "list"
     return _WORDS.get(hint, "pairs")
 

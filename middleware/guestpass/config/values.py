@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from guestpass.errors import ConfigError
 
 _UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0}
-_RATE: Final = re.compile(r"([0-9]{1,9}) ?/ ?(second|minute|hour|day)")
+_RATE: Final = re.compile(r"([1-9][0-9]{0,8}) ?(?:/|per) ?([1-9][0-9]{0,4})? ?(second|minute|hour|day)s?")
 _SUFFIXES: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
 
@@ -49,22 +49,20 @@ class Rate:
             raise ConfigError("rate", "must allow at least 1 hit in a finite time")
 
     def __str__(self) -> str:
-        for unit, seconds in _UNITS.items():
-            if seconds == self.seconds:
-                return f"{self.hits}/{unit}"
-        return f"{self.hits}/{self.seconds:g}s"
+        unit = next((unit for unit, seconds in _UNITS.items() if seconds == self.seconds), None)
+        return f"{self.hits}/{unit}" if unit else f"{self.hits} per {self.seconds:g} seconds"
 
 
 def parse_rate(field: str, text: str) -> Rate:
-    """Read a rate such as `100/minute`; zero is refused, as it would lock everyone out.
+    """Read a rate such as `100/minute` or `10 per 5 minutes`; zero is refused, as it would lock everyone out.
 
     Raises:
         ConfigError: It is none.
     """
     match = _RATE.fullmatch(text.strip().lower())
-    if match is None or int(match[1]) == 0:
-        raise ConfigError(field, "must be hits per second, minute, hour or day, such as 100/minute, or off")
-    return Rate(int(match[1]), _UNITS[match[2]])
+    if match is None:
+        raise ConfigError(field, "must be a count above zero per time, such as 100/minute, or off")
+    return Rate(int(match[1]), int(match[2] or 1) * _UNITS[match[3]])
 
 
 def parse_duration(field: str, text: str) -> float:
@@ -112,7 +110,9 @@ def require_origin(field: str, text: str) -> None:
     """
     require_url(field, text)
     if _split(field, text).path or text != text.lower():
-        raise ConfigError(field, "must be an origin as a browser sends it, such as https://shop.example")
+        raise ConfigError(
+            field, "must be scheme, host and port alone, in lower case, such as https://shop.example"
+        )
 
 
 def require_above_zero(section: str, settings: object, *names: str) -> None:
