@@ -99,6 +99,12 @@ async def reset(stream: ByteStream) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+async def reset_in_body(stream: ByteStream) -> None:
+    """RST after the client has read a part of the body."""
+    await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n{")
+    await reset(stream)
+
+
 def held(answer: Answer) -> tuple[Answer, anyio.Event]:
     """`answer`, but only once the event is set."""
     released = anyio.Event()
@@ -138,6 +144,7 @@ class JwksStub:
         """Listen on loopback; a second time on the same port."""
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
         self.port = listener.extra(SocketAttribute.local_port)
+        self._arrived = anyio.Condition()  # anew, as the event loop may be another
         serving = TLSListener(listener, ssl_context=tls, standard_compatible=False) if tls else listener
         async with serving, anyio.create_task_group() as tasks:
             tasks.start_soon(serving.serve, self._handle)

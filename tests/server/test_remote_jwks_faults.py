@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -24,6 +25,7 @@ from jwks_stub import (
     jwks,
     reply,
     reset,
+    reset_in_body,
     slow_fields,
 )
 
@@ -86,6 +88,7 @@ WRONG = {
     "HTML": (reply(b"<html>maintenance</html>"), "unusable"),
     "truncated JSON": (reply(jwks("a")[:-9]), "unusable"),
     "cut short": (reply(jwks("a"), fields={"Content-Length": "9999"}), "unreachable"),
+    "reset in the body": (reset_in_body, "unreachable"),
     "no body": (reply(b""), "unusable"),
     "not HTTP": (lambda stream: stream.send(b"SSH-2.0-x\r\n\r\n"), "unreachable"),
     "reset": (reset, "unreachable"),
@@ -315,6 +318,21 @@ async def test_a_url_that_others_could_answer_or_that_holds_a_secret_is_refused(
         RemoteJwks(url, algorithms=ALGORITHMS, clock=HeldClock())
     assert caught.value.field == "verify.jwks_url"
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), [("timeout", 0.0), ("timeout", float("inf")), ("max_bytes", 0)])
+async def test_a_limit_that_limits_nothing_or_everything_is_refused(name: str, value: float) -> None:
+    limits: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError) as caught:
+        RemoteJwks("https://keys.example/", algorithms=ALGORITHMS, clock=HeldClock(), **limits)
+    assert caught.value.field == f"verify.{name}"
+
+
+async def test_a_host_that_can_have_no_address_is_an_outage(clock: HeldClock) -> None:
+    source = RemoteJwks(f"https://{'k' * 64}.example/", algorithms=ALGORITHMS, clock=clock)
+    with pytest.raises(Unavailable):
+        await finds(source, "a")
+    assert source.health.outcome == "unreachable"
 
 
 @pytest.mark.parametrize(

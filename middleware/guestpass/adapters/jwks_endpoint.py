@@ -52,9 +52,9 @@ class JwksEndpoint:
     ) -> None:
         """Check the settings, and open nothing. For the arguments see `RemoteJwks`."""
         if not (isfinite(timeout) and timeout > 0):
-            raise ConfigError("verify.jwks_timeout", "must be a finite number of seconds above zero")
+            raise ConfigError("verify.timeout", "must be a finite number of seconds above zero")
         if max_bytes < 1:
-            raise ConfigError("verify.jwks_max_bytes", "must be at least 1")
+            raise ConfigError("verify.max_bytes", "must be at least 1")
         self._url = _published_at(url)
         self._algorithms = algorithms
         self._timeout = timeout

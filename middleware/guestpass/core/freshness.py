@@ -56,14 +56,14 @@ class Freshness:
     def __post_init__(self) -> None:
         for name in ("max_age", "max_stale", "retry", "max_retry"):
             if not (isfinite(value := getattr(self, name)) and value > 0):
-                raise ConfigError(f"verify.jwks_{name}", "must be a finite number of seconds above zero")
+                raise ConfigError(f"verify.{name}", "must be a finite number of seconds above zero")
         for name in ("min_age", "cooldown"):
             if not (isfinite(value := getattr(self, name)) and value >= 0):
-                raise ConfigError(f"verify.jwks_{name}", "must be a finite number of seconds, zero or more")
+                raise ConfigError(f"verify.{name}", "must be a finite number of seconds, zero or more")
         if not 0 < self.refresh_ahead <= 1:
-            raise ConfigError("verify.jwks_refresh_ahead", "must be above 0 and at most 1")
+            raise ConfigError("verify.refresh_ahead", "must be above 0 and at most 1")
         if self.max_stale < self.max_age:
-            raise ConfigError("verify.jwks_max_stale", "must not be shorter than verify.jwks_max_age")
+            raise ConfigError("verify.max_stale", "must not be shorter than verify.max_age")
 
     def lifetime(self, max_age: float | None) -> float:
         """Clamp what an answer says of its own lifetime: neither 0 nor 10^13 may decide how often we ask.
