@@ -13,7 +13,7 @@ import anyio
 from guestpass import events
 from guestpass.core.decision import Forward, Genuine, Invalid, Reject, Rotate, decide
 from guestpass.core.model import Identity, RawToken, UnixTime
-from guestpass.errors import ClaimInvalid, GuestpassError, TokenError, Unavailable
+from guestpass.errors import ClaimInvalid, GuestpassError, TokenError, TooManyRequests, Unavailable
 from guestpass.gate import Gate
 
 
@@ -105,9 +105,12 @@ class Exchange:
         health = gate.rotation.health
         if closed := health.closed_for():
             raise Unavailable("backing off from the issuer", retry_after=closed)
+        if (wait := await gate.rotation.over_budget()) is not None:
+            raise TooManyRequests("the mint budget is used up", retry_after=wait)
         # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.
         with anyio.move_on_after(gate.policy.mint_deadline, shield=True), health.observing():
             token = await gate.issuer.mint(identity)
+            gate.rotation.minted += 1
             verdict = await gate.verifier.verify(token)
             if isinstance(verdict, Invalid) or verdict.claims.expires_at <= gate.clock.time():
                 reason = verdict.error.reason if isinstance(verdict, Invalid) else "expired"

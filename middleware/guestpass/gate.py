@@ -175,6 +175,7 @@ class Gate:
         open_paths: Sequence[str] = OPEN_PATHS,
         surface: Surface | None = None,
         failed_verification: Limiter | None = None,
+        budget: Limiter | None = None,
         cache_size: int = 20_000,
     ) -> None:
         """Wire the parts together.
@@ -189,6 +190,7 @@ class Gate:
             open_paths: Exact paths that are never guarded, before any rule.
             surface: Which fields are read and set.
             failed_verification: Limits failed verifications per client address; None: no limit.
+            budget: Limits calls of the issuer, all together; None: no limit of ours.
             cache_size: The most verified tokens to remember.
         """
         self.policy = policy or Policy()
@@ -198,7 +200,7 @@ class Gate:
         self.store = store
         self.clock = clock
         self.rotation = Rotation(
-            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock
+            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock, budget=budget
         )
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])

@@ -18,13 +18,15 @@ from guestpass.core.decision import Genuine, Invalid
 from guestpass.core.inject import is_deliverable
 from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, TokenId, UnixTime, short
 from guestpass.errors import Fault, GuestpassError, Unavailable
-from guestpass.ports import Clock, TokenIssuer, TokenStore, Verifier
+from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
 
 _LEASE_MARGIN: Final = 2.0
 """A lease outlasts the mint deadline by this many seconds, for the store's own round trips."""
 
 
 _SOON: Final = 1.0
+_EVERY_MINT: Final = "mint"
+"""One key for all: the issuer counts our calls together."""
 
 
 class Flight:
@@ -42,13 +44,22 @@ class Rotation:
     """Finds or mints successors; owns the back-off towards the issuer."""
 
     def __init__(
-        self, *, issuer: TokenIssuer, verifier: Verifier, store: TokenStore, policy: Policy, clock: Clock
+        self,
+        *,
+        issuer: TokenIssuer,
+        verifier: Verifier,
+        store: TokenStore,
+        policy: Policy,
+        clock: Clock,
+        budget: Limiter | None = None,
     ) -> None:
+        """Wire the parts together; `budget` counts every call of the issuer, None: no limit of ours."""
         self.issuer = issuer
         self.verifier = verifier
         self.store = store
         self.policy = policy
         self.clock = clock
+        self.budget = budget
         self.health = IssuerHealth(clock)
         self.minted = 0
         self._rest = Rest(clock)
@@ -132,6 +143,7 @@ class Rotation:
         if isinstance(lease, Successor):
             return lease
         try:
+            await self._spend()
             began = self.clock.monotonic()
             with self.health.observing():
                 minted = await self.issuer.rotate(token, genuine.claims)
@@ -156,6 +168,17 @@ class Rotation:
             seconds=seconds,
         )
         return winner
+
+    async def over_budget(self) -> float | None:
+        """Count one call of the issuer; seconds until the next fits, or None if this one does."""
+        if self.budget is None:
+            return None
+        quota = await self.budget.hit(_EVERY_MINT)
+        return None if quota.allowed else quota.reset_after
+
+    async def _spend(self) -> None:
+        if (wait := await self.over_budget()) is not None:
+            raise Unavailable("the mint budget is used up", retry_after=wait)
 
     async def _verified(self, minted: RawToken, genuine: Genuine) -> Genuine:
         """Verify a minted token as if a client had sent it; the issuer's word alone is not enough."""

@@ -6,9 +6,11 @@ from typing import Final
 from starlette.authentication import AuthCredentials
 from starlette.types import Message, Receive, Scope, Send
 
+from guestpass.asgi.client import client_key
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
+from guestpass.core.forwarded import Trust
 from guestpass.core.inject import set_cookie_field, token_fields, with_token
 from guestpass.core.model import Header
 from guestpass.core.paths import wire_path
@@ -22,10 +24,9 @@ _POLICY_VIOLATION: Final = 4000
 """A refused WebSocket closes with 4000 and the HTTP status it would have had: 4401, 4429, 4503."""
 
 
-def read_request(scope: Scope) -> Request:
+def read_request(scope: Scope, trust: Trust) -> Request:
     """What the gate must know of an `http` or `websocket` scope."""
     path = scope["path"]
-    client = scope.get("client")
     websocket = scope["type"] == "websocket"
     return Request(
         "GET" if websocket else scope["method"],
@@ -35,7 +36,7 @@ def read_request(scope: Scope) -> Request:
         scope.get("query_string", b""),
         websocket,
         scope.get("subprotocols", ()) if websocket else (),
-        client[0] if client else "",
+        client_key(scope, trust),
     )
 
 

@@ -7,6 +7,7 @@ import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse
+from guestpass.core.forwarded import NOBODY, Trust
 from guestpass.core.model import UnixTime
 from guestpass.gate import Admitted, Gate
 
@@ -17,16 +18,23 @@ TOKEN_EXPIRED: Final = 4401
 class GuestTokenMiddleware:
     """Verifies, rotates and injects guest tokens around `app`; pure ASGI, so nothing is buffered."""
 
-    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
-        """Stand in front of `app`; may run at import, as nothing is opened here."""
+    def __init__(self, app: ASGIApp, *, gate: Gate, trust: Trust = NOBODY) -> None:
+        """Stand in front of `app`; may run at import, as nothing is opened here.
+
+        Args:
+            app: Any ASGI app.
+            gate: What decides.
+            trust: Proxies whose word on a client's address counts, for limits by address.
+        """
         self.app = app
         self.gate = gate
+        self.trust = trust
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "http" or kind == "websocket":  # noqa: PLR1714  a set costs more than two compares
-            outcome = await self.gate.admit(read_request(scope))
+            outcome = await self.gate.admit(read_request(scope, self.trust))
             if isinstance(outcome, Admitted):
                 await self._admitted(outcome, scope, receive, send)
             else:

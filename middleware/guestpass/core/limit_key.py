@@ -1,5 +1,6 @@
 """The key under which a client is counted: its address, or for IPv6 the network that one client can own."""
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_network
 from typing import Final
 
@@ -8,6 +9,7 @@ from guestpass.core.forwarded import parse_address
 _SITE: Final = 64  # the least that one customer gets (RFC 6177), so addresses within it are one client's
 
 
+@lru_cache(maxsize=4096)
 def limit_key(address: str | None) -> str:
     """Name the client behind `address`; one name for all clients whose address is not known.
 

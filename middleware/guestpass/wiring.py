@@ -1,0 +1,274 @@
+"""The composition root: settings -> gate -> ASGI app. Every adapter is chosen here and nowhere else."""
+
+import os
+from dataclasses import dataclass
+from math import ceil
+from typing import Final, TypeVar
+
+from starlette.types import ASGIApp
+
+from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
+from guestpass.adapters.issuers.hosts import Hosts, gateway_hosts, hosts_of
+from guestpass.adapters.issuers.local import LocalIssuer, LocalSettings
+from guestpass.adapters.issuers.oauth import ClientCredentials
+from guestpass.adapters.issuers.signing_key import SigningKey
+from guestpass.adapters.memory_store import MemoryStore
+from guestpass.adapters.ratelimit import MemoryLimiter
+from guestpass.adapters.remote_jwks import RemoteJwks
+from guestpass.adapters.static_jwks import StaticJwks
+from guestpass.adapters.system_clock import SystemClock
+from guestpass.asgi.health import Livez, Readyz
+from guestpass.asgi.middleware import GuestTokenMiddleware
+from guestpass.asgi.published_keys import PublishedKeys
+from guestpass.asgi.site import Site
+from guestpass.asgi.token_endpoint import TokenEndpoint
+from guestpass.config import IssuerSettings, Rate, Settings, VerifySettings, load
+from guestpass.core.bearer import Sources
+from guestpass.core.claims import ClaimRules
+from guestpass.core.cors import Cors
+from guestpass.core.forwarded import Trust, parse_networks
+from guestpass.core.freshness import Freshness
+from guestpass.core.identity import IdentityMap
+from guestpass.core.inject import CookieDelivery, Fields
+from guestpass.core.matching import Protection, Rule
+from guestpass.errors import ConfigError
+from guestpass.gate import Gate, Surface
+from guestpass.ports import Clock, KeySource, Limiter, TokenIssuer
+from guestpass.verifier import JwksVerifier
+
+PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
+"""Where the keys that we sign with are published."""
+
+_ISSUER_NAMES: Final = {"guesttoken": "genesys-cloud-webchat", "local": "guestpass"}
+_SAME_SITE: Final = {"lax": "Lax", "strict": "Strict", "none": "None"}
+
+G = TypeVar("G", bound=Gate)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is built from the settings of the issuer: who mints, and whose keys verify."""
+
+    issuer: TokenIssuer
+    keys: KeySource
+    published: LocalIssuer | None
+
+
+def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) -> G:
+    """Wire a gate of class `kind`.
+
+    Raises:
+        ConfigError: A setting is missing, or two do not go together.
+    """
+    verify, policy, limits = settings.verify, settings.policy, settings.limits
+    if settings.store.shared:
+        raise ConfigError("store.url", f"{settings.store.scheme}:// is not supported yet; use memory://")
+    rules = ClaimRules(
+        issuer=_issuer_name(settings.issuer, verify),
+        audience=frozenset(verify.audience) or None,
+        leeway=policy.leeway,
+        max_lifetime=policy.max_lifetime,
+        name_claim=verify.name_claim,
+        email_claim=verify.email_claim,
+    )
+    verifier = JwksVerifier(
+        parts.keys,
+        rules,
+        algorithms=frozenset(verify.algorithms),
+        types=frozenset(name.lower() for name in verify.types),
+        clock=clock,
+    )
+    return kind(
+        verifier=verifier,
+        issuer=parts.issuer,
+        store=MemoryStore(clock),
+        clock=clock,
+        policy=policy,
+        rules=[
+            Rule(frozenset(rule.methods) or None, rule.path, Protection(rule.protection))
+            for rule in settings.rules
+        ],
+        open_paths=[path for path in _own_paths(settings) if path is not None],
+        surface=build_surface(settings),
+        failed_verification=_limiter(limits.failed_verification, clock),
+        budget=_limiter(limits.mint_budget, clock),
+        cache_size=verify.cache_size,
+    )
+
+
+def build_parts(settings: Settings, clock: Clock) -> Parts:
+    """Build the issuer and the source of its keys."""
+    issuer, verify = settings.issuer, settings.verify
+    issuer.require_credentials()
+    if issuer.kind == "local":
+        local = LocalIssuer(
+            LocalSettings(
+                issuer=_issuer_name(issuer, verify),
+                audience=verify.audience[0] if verify.audience else None,
+                lifetime=issuer.lifetime,
+                algorithm=issuer.algorithm,
+                key_period=issuer.key_period,
+            ),
+            clock=clock,
+            keys=_signing_keys(issuer),
+        )
+        return Parts(local, _configured_keys(verify, clock) or local.key_source(), local)
+    if issuer.kind != "guesttoken" or issuer.client_id is None or issuer.client_secret is None:
+        raise ConfigError("issuer.kind", f"{issuer.kind!r} is not supported yet; use 'guesttoken' or 'local'")
+    minting = GuestTokenIssuer(
+        hosts=_hosts(issuer),
+        credentials=ClientCredentials(
+            client_id=issuer.client_id, client_secret=issuer.client_secret.reveal()
+        ),
+        clock=clock,
+        settings=_routes(issuer),
+    )
+    return Parts(minting, build_keys(settings, clock), None)
+
+
+def build_keys(settings: Settings, clock: Clock) -> KeySource:
+    """The source of the keys that verify, where the issuer is not in this process."""
+    verify = settings.verify
+    configured = _configured_keys(verify, clock)
+    if configured is not None:
+        return configured
+    return _remote_keys(_routes(settings.issuer).jwks_url(_hosts(settings.issuer)), verify, clock)
+
+
+def build_surface(settings: Settings) -> Surface:
+    """Which fields are read and set."""
+    headers = settings.headers
+    cookie = headers.set_cookie
+    return Surface(
+        sources=Sources(
+            header=headers.header,
+            bearer=headers.bearer,
+            cookie=headers.cookie,
+            subprotocol=headers.subprotocol,
+            query=headers.query,
+        ),
+        fields=Fields(headers.token),
+        identity=IdentityMap(headers.identity),
+        cors=(
+            Cors(frozenset(headers.cors_origins), credentials=cookie is not None)
+            if headers.cors_origins
+            else None
+        ),
+        cookie=None if cookie is None else CookieDelivery(cookie, _SAME_SITE[headers.same_site]),  # type: ignore[arg-type]  # the mapping's values are the literals
+        forward_token=headers.forward_token,
+    )
+
+
+def build_app(settings: Settings) -> ASGIApp:
+    """What `guestpass serve` runs: the guarded proxy, and our own paths beside it."""
+    from guestpass.asgi.proxy import ReverseProxy  # noqa: PLC0415  its engine is an extra
+    from guestpass.upstream.pool import PoolLimits  # noqa: PLC0415  as above
+
+    clock, server, upstream = SystemClock(), settings.server, settings.upstream
+    if len(upstream.url) != 1:
+        raise ConfigError("upstream.url", "must be one URL, such as http://127.0.0.1:9000")
+    parts = build_parts(settings, clock)
+    gate = build_gate(settings, Gate, parts, clock)
+    trust = Trust(parse_networks(server.trusted_proxies, field="server.trusted_proxies"))
+    proxy = ReverseProxy(
+        upstream.url[0],
+        preserve_host=upstream.preserve_host,
+        trusted_proxies=server.trusted_proxies,
+        header_timeout=upstream.response_timeout,
+        limits=PoolLimits(),
+    )
+    own: dict[str | None, ASGIApp] = {
+        server.token_endpoint: TokenEndpoint(
+            gate, limiter=_limiter(settings.limits.token_endpoint, clock), trust=trust
+        ),
+        server.livez: Livez(),
+        server.readyz: Readyz(gate),
+    }
+    if parts.published is not None:
+        own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
+    guarded = GuestTokenMiddleware(proxy, gate=gate, trust=trust)
+    return Site(guarded, {path: app for path, app in own.items() if path is not None})
+
+
+def gate_from_env(kind: type[G]) -> G:
+    """What `Gate.from_env` calls."""
+    settings, clock = load(None, os.environ), SystemClock()
+    return build_gate(settings, kind, build_parts(settings, clock), clock)
+
+
+def app_from_env() -> ASGIApp:
+    """The app of `guestpass serve`, made anew in each worker from the environment."""
+    return build_app(load(None, os.environ))
+
+
+def _own_paths(settings: Settings) -> tuple[str | None, ...]:
+    server = settings.server
+    published = PUBLISHED_KEYS if settings.issuer.kind == "local" else None
+    return server.token_endpoint, server.client_script, server.livez, server.readyz, published
+
+
+def _issuer_name(issuer: IssuerSettings, verify: VerifySettings) -> str:
+    name = verify.issuer or _ISSUER_NAMES.get(issuer.kind)
+    if name is None:
+        raise ConfigError("verify.issuer", f"must be set for kind {issuer.kind!r}")
+    return name
+
+
+def _hosts(issuer: IssuerSettings) -> Hosts:
+    if issuer.gateway is None:
+        return hosts_of(issuer.environment)
+    return gateway_hosts(
+        issuer.gateway, login_prefix=issuer.gateway_login_prefix, api_prefix=issuer.gateway_api_prefix
+    )
+
+
+def _routes(issuer: IssuerSettings) -> GuestTokenSettings:
+    return GuestTokenSettings(
+        token_path=issuer.token_path,
+        mint_path=issuer.mint_path,
+        jwks_path=issuer.jwks_path,
+        token_member=issuer.token_member,
+        expires_member=issuer.expires_member,
+        name_member=issuer.name_member,
+        email_member=issuer.email_member,
+    )
+
+
+def _configured_keys(verify: VerifySettings, clock: Clock) -> KeySource | None:
+    algorithms = frozenset(verify.algorithms)
+    if verify.jwks is not None:
+        return StaticJwks(verify.jwks.encode(), algorithms=algorithms)
+    if verify.jwks_file is not None:
+        try:
+            document = verify.jwks_file.read_bytes()
+        except OSError as exc:
+            raise ConfigError("verify.jwks_file", f"cannot be read ({exc.strerror})") from exc
+        return StaticJwks(document, algorithms=algorithms)
+    return None if verify.jwks_url is None else _remote_keys(verify.jwks_url, verify, clock)
+
+
+def _remote_keys(url: str, verify: VerifySettings, clock: Clock) -> RemoteJwks:
+    freshness = Freshness(
+        max_age=verify.max_age,
+        min_age=min(verify.max_age, Freshness().min_age),
+        max_stale=verify.max_stale,
+        cooldown=verify.cooldown,
+    )
+    return RemoteJwks(
+        url, algorithms=frozenset(verify.algorithms), clock=clock, freshness=freshness, timeout=verify.timeout
+    )
+
+
+def _signing_keys(issuer: IssuerSettings) -> list[SigningKey]:
+    if issuer.key_file is None:
+        return []
+    try:
+        document = issuer.key_file.read_bytes()
+    except OSError as exc:
+        raise ConfigError("issuer.key_file", f"cannot be read ({exc.strerror})") from exc
+    is_jwk = document.lstrip().startswith(b"{")
+    return [SigningKey.from_jwk(document) if is_jwk else SigningKey.from_pem(document)]
+
+
+def _limiter(rate: Rate | None, clock: Clock) -> Limiter | None:
+    return None if rate is None else MemoryLimiter(rate.hits, ceil(rate.seconds), clock)
