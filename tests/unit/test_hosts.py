@@ -145,6 +145,7 @@ def test_plain_http_beyond_loopback_is_refused(url: str) -> None:
         "https://gw.example//a",
         "https://gw.example/%2e%2e",
         "https://gw exa.mple",
+        "https://" + "a" * 64 + ".example",
         "https://gw.example\\@evil.example",
     ],
 )
@@ -159,7 +160,7 @@ def test_what_is_no_plain_base_url_is_refused_without_quoting_it(url: str) -> No
 def test_a_prefix_that_is_no_plain_path_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigError) as caught:
         gateway_hosts("https://gw.example", login_prefix=prefix)
-    assert refusal(caught)[0] == "issuer.login_prefix"
+    assert refusal(caught)[0] == "issuer.gateway_login_prefix"
 
 
 def test_all_three_routes_follow_the_environment() -> None:

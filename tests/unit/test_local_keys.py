@@ -120,8 +120,8 @@ async def test_guests_without_a_subject_get_a_random_one_each_and_keep_it() -> N
 def test_a_private_key_decides_its_algorithm_as_pem_and_as_jwk(private: Any, algorithm: str) -> None:
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     from_pem = SigningKey.from_pem(pem)
-    # A kid, use and alg of the file's own are not ours to publish.
-    document = json.loads(JWK.from_pem(pem).export_private()) | {"kid": "theirs", "use": "enc"}
+    # A kid of the file's own is not ours to publish.
+    document = json.loads(JWK.from_pem(pem).export_private()) | {"kid": "theirs", "use": "sig"}
     from_jwk = SigningKey.from_jwk(json.dumps(document).encode())
     assert from_pem.algorithm == from_jwk.algorithm == algorithm
     assert from_pem.kid == from_jwk.kid != "theirs"
@@ -135,6 +135,7 @@ def test_a_private_key_decides_its_algorithm_as_pem_and_as_jwk(private: Any, alg
         b"[]",
         b"\xff",
         JWK.generate(kty="EC", crv="P-256").export_public().encode(),
+        JWK.generate(kty="EC", crv="P-256", use="enc").export().encode(),
         JWK.generate(kty="oct", size=256).export().encode(),
         JWK.generate(kty="EC", crv="P-384").export().encode(),
         JWK.generate(kty="RSA", size=1024).export().encode(),
@@ -144,7 +145,7 @@ def test_a_private_key_decides_its_algorithm_as_pem_and_as_jwk(private: Any, alg
 def test_what_is_no_strong_private_key_is_refused_without_quoting_it(document: bytes) -> None:
     with pytest.raises(ConfigError) as caught:
         SigningKey.from_jwk(document)
-    assert caught.value.field == "issuer.private_key"
+    assert caught.value.field == "issuer.key_file"
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None or "s3cret" not in str(caught.value.__cause__)
 
@@ -159,7 +160,7 @@ def test_what_is_no_strong_private_key_is_refused_without_quoting_it(document: b
     ],
 )
 def test_a_pem_without_a_plain_private_key_is_refused(pem: bytes) -> None:
-    with pytest.raises(ConfigError, match=r"issuer\.private_key"):
+    with pytest.raises(ConfigError, match=r"issuer\.key_file"):
         SigningKey.from_pem(pem)
 
 
@@ -300,20 +301,21 @@ async def test_mints_that_meet_a_due_key_generate_one() -> None:
 async def test_run_changes_keys_on_time_without_a_mint() -> None:
     clock = HeldClock()
     changes: list[float] = []
+    done = anyio.Event()
     start = clock.now
 
     async def sleep(seconds: float) -> None:
         await clock.sleep(seconds)
         changes.append(clock.now - start)
         if len(changes) == 4:
+            done.set()
             await anyio.sleep_forever()
 
     keys = LocalKeys(clock=clock, schedule=SCHEDULE, sleep=sleep)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keys.run)
-            while len(changes) < 4:
-                await anyio.lowlevel.checkpoint()
+            await done.wait()
             tasks.cancel_scope.cancel()
     # Published ahead, signing, the former key gone, and the next one published ahead again.
     assert changes == [42_300, 43_200, 45_120, 85_500]

@@ -36,7 +36,7 @@ _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # At least two labels, the last of them a name: neither a bare word nor an address can be an environment.
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*")
-_HOST = re.compile(r"[A-Za-z0-9.-]+|[0-9A-Fa-f:.]+")
+_HOST = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}|[0-9a-f:.]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ def gateway_hosts(base: str, *, login_prefix: str = "", api_prefix: str = "") ->
     """
     root = base_url("issuer.gateway", base)
     return Hosts(
-        login=root + url_path("issuer.login_prefix", login_prefix),
-        api=root + url_path("issuer.api_prefix", api_prefix),
+        login=root + url_path("issuer.gateway_login_prefix", login_prefix),
+        api=root + url_path("issuer.gateway_api_prefix", api_prefix),
     )
 
 

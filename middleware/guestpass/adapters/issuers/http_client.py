@@ -83,7 +83,7 @@ class HttpClient:
                     return Answer(response.status_code, response.headers, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
             raise NotConnected("no connection") from exc
-        except (httpx.HTTPError, TimeoutError) as exc:
+        except (httpx.HTTPError, OSError) as exc:  # TimeoutError is an OSError
             raise Unavailable("no answer") from exc
 
     async def aclose(self) -> None:
@@ -118,10 +118,12 @@ class HttpClient:
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > self._body_limit:
-                    return None
+                    # Closed, not left: trio warns of each generator that is left half-way, and there are
+                    # several inside one another. They end by themselves on a connection that is gone.
+                    await response.aclose()
         except httpx.TransportError:
             return None
-        return bytes(body)
+        return bytes(body) if len(body) <= self._body_limit else None
 
 
 @cache

@@ -10,7 +10,7 @@ from guestpass.core import base64url
 from guestpass.core.jwk import Jwk, KeyUnusable, read_key
 from guestpass.errors import ConfigError
 
-_FIELD: Final = "issuer.private_key"
+_FIELD: Final = "issuer.key_file"
 _GENERATED: Final[dict[str, dict[str, Any]]] = {
     "RS256": {"kty": "RSA", "size": 2048},
     "ES256": {"kty": "EC", "crv": "P-256"},
