@@ -18,6 +18,7 @@ from guestpass.config.values import (
     require_origin,
 )
 from guestpass.core.bearer import Sources
+from guestpass.core.claims import ClaimRules
 from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import Fields
 from guestpass.core.matching import Rule
@@ -27,6 +28,11 @@ from guestpass.errors import ConfigError
 _MAX_PORT: Final = 65_535
 _STORE_SCHEMES: Final = ("memory", "redis", "rediss", "redis+sentinel", "redis+cluster")
 _MIN_SECRET: Final = 32  # bytes
+_ISSUER_NAMES: Final = {
+    "guesttoken": "genesys-cloud-webchat",
+    "webdeployments": "genesys-cloud-webchat",
+    "local": "guestpass",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,3 +222,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
     rules: tuple[Rule, ...] = ()
+
+    def claim_rules(self) -> ClaimRules:
+        """What a claims set must say, by `verify`, `policy` and the kind of issuer."""
+        return self.verify.claim_rules(_ISSUER_NAMES[self.issuer.kind], self.policy)

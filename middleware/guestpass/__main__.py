@@ -1,0 +1,19 @@
+"""Starts the command line, or says which extra it needs: `guestpass` and `python -m guestpass`."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command that the process's arguments name."""
+    try:
+        from guestpass.cli.app import guestpass  # noqa: PLC0415  its libraries are an extra
+    except ModuleNotFoundError as exc:
+        if exc.name != "click":
+            raise
+        sys.stderr.write('guestpass: the command line needs an extra: pip install "guestpass[server]"\n')
+        sys.exit(2)
+    guestpass(prog_name="guestpass")
+
+
+if __name__ == "__main__":
+    main()

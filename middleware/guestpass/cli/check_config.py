@@ -1,0 +1,47 @@
+"""`guestpass check-config`: reads the settings as `serve` would, and says what is wrong with them."""
+
+import os
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from guestpass import config as configuration
+from guestpass.cli.options import config_option
+
+
+@click.command("check-config")
+@config_option
+@click.option("--reference", is_flag=True, help="Print the reference of every setting (Markdown) instead.")
+def command(config: Path | None, *, reference: bool) -> None:
+    """Read the settings, and say what is wrong with them.
+
+    Prints every setting that differs from its default. Secrets are never shown.
+    """
+    if reference:
+        click.echo(configuration.reference(), nl=False)
+        return
+    settings = configuration.load(config, os.environ)
+    settings.issuer.require_credentials()
+    for line in _differences(settings):
+        click.echo(line)
+    if settings.server.workers > 1 and not settings.store.shared:
+        click.echo("warning: several workers with memory:// do not share successors; set store.url", err=True)
+    click.echo("The settings are valid.")
+
+
+def _differences(settings: configuration.Settings) -> list[str]:
+    """`section.name = value` for each setting that is not its default."""
+    lines = []
+    defaults = configuration.Settings()
+    for section in fields(settings):
+        chosen, default = getattr(settings, section.name), getattr(defaults, section.name)
+        if section.name == "rules":
+            lines += [f"rules[{index}] = {rule.path} {rule.protection}" for index, rule in enumerate(chosen)]
+            continue
+        for setting in fields(chosen):
+            value = getattr(chosen, setting.name)
+            if value != getattr(default, setting.name):
+                shown = "<set>" if isinstance(value, configuration.Secret) else value
+                lines.append(f"{section.name}.{setting.name} = {shown}")
+    return lines

@@ -1,0 +1,67 @@
+"""`guestpass fake-vendor`: serves the issuer's stand-in, and says how to use it."""
+
+import contextlib
+import socket
+
+import click
+import uvicorn
+
+from guestpass.cli.app import Failure
+from guestpass.config.values import is_loopback
+from guestpass.fake_vendor import FakeVendor
+
+
+@click.command("fake-vendor")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=9100, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one."
+)
+@click.option("--control", is_flag=True, help="Serve the control plane /__fake__/ too: clock, keys, faults.")
+@click.option(
+    "--lifetime", default=1800, show_default=True, type=click.IntRange(1), help="Seconds that a token lives."
+)
+@click.option("--seed", default=0, show_default=True, help="What it makes up follows from this number.")
+@click.option("--client-id", default="fake-client", show_default=True, help="The one OAuth client it knows.")
+@click.option("--client-secret", default="fake-secret", show_default=True, help="That client's secret.")
+@click.option("--allow-remote", is_flag=True, help="Listen on an address that is not loopback.")
+def command(
+    *,
+    host: str,
+    port: int,
+    control: bool,
+    lifetime: int,
+    seed: int,
+    client_id: str,
+    client_secret: str,
+    allow_remote: bool,
+) -> None:
+    """Run a stand-in for the issuer on loopback.
+
+    It mints genuine tokens for anyone who knows its client, so keep it off real networks.
+    """
+    if not (allow_remote or is_loopback(host)):
+        raise click.UsageError(f"{host} is not loopback; --allow-remote lets others mint tokens here.")
+    vendor = FakeVendor(
+        seed=seed, lifetime=lifetime, control=control, client_id=client_id, client_secret=client_secret
+    )
+    # Bound before it is announced, so that a free port is known and an early request waits.
+    with _listen(host, port) as listener:
+        bound = listener.getsockname()[1]
+        base = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+        click.echo(f"The fake vendor listens on {base}; Ctrl-C stops it. To use it:\n")
+        click.echo(f"export GENESYS_CLIENT_ID={client_id}")
+        click.echo(f"export GENESYS_CLIENT_SECRET={client_secret}")
+        click.echo(f"export GUESTPASS_ISSUER__GATEWAY={base}")
+        # The fake sends a Date of its own, as its clock can be moved.
+        settings = uvicorn.Config(vendor, date_header=False, server_header=False, log_level="warning")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(settings).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
+    except OSError as exc:
+        raise Failure(f"cannot listen on {host} port {port}: {exc.strerror}", advice="Try --port 0.") from exc

@@ -1,0 +1,151 @@
+"""`guestpass inspect`: explains a token line by line, trusting none of it, and verifies it if it can."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import click
+
+from guestpass.adapters.remote_jwks import RemoteJwks
+from guestpass.adapters.static_jwks import StaticJwks
+from guestpass.adapters.system_clock import SystemClock
+from guestpass.cli.app import FAILED
+from guestpass.cli.options import config_option
+from guestpass.config import Settings, load
+from guestpass.core import base64url, jws
+from guestpass.core.decision import Genuine, Invalid, schedule
+from guestpass.core.model import RawToken, UnixTime, short
+from guestpass.core.strict_json import loads_object
+from guestpass.errors import ConfigError, TokenError
+from guestpass.ports import KeySource
+from guestpass.verifier import JwksVerifier
+
+_INSTANTS: Final = ("iat", "nbf", "exp")
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+@click.command("inspect")
+@click.argument("token", metavar="TOKEN")
+@config_option
+@click.pass_context
+def command(ctx: click.Context, token: str, config: Path | None) -> None:
+    """Explain a token, and verify it if keys are configured.
+
+    TOKEN is a compact JWS, or - to read it from standard input, which keeps it out of the list of processes.
+    Nothing that it says is believed, and its signature is never printed. Exits with 1 if it would be refused.
+    """
+    settings = load(config, os.environ)
+    text = sys.stdin.readline() if token == "-" else token  # noqa: S105  not a secret
+    raw = RawToken(text.strip().encode("utf-8", "replace"))
+    now = SystemClock().time()
+    for line in _explain(raw, now):
+        click.echo(line)
+    refusal = _well_formed(raw, settings)
+    click.echo("\nVerdict")
+    if refusal is None and (keys := _keys(settings)) is not None:
+        refusal = anyio.run(_verify, raw, keys, settings)
+    elif refusal is None:
+        click.echo("  well-formed; not verified, as no keys are configured (see verify.jwks_url)")
+    if refusal is not None:
+        click.echo("  " + click.style(f"refused: {refusal}", fg="red"))
+        ctx.exit(FAILED)
+
+
+def _explain(token: RawToken, now: UnixTime) -> Iterator[str]:
+    """What each part says, as far as it can be read."""
+    parts = token.compact.split(b".")
+    yield f"Token {short(token.id)}: {len(token.compact)} bytes, {len(parts)} parts (a JWS has 3)"
+    for title, part in zip(("Header", "Claims"), parts, strict=False):
+        yield f"\n{title} (unverified)"
+        try:
+            members = loads_object(base64url.decode(part))
+        except ValueError:
+            yield "  cannot be read: not a JSON object in strict base64url"
+            continue
+        # As JSON in ASCII: a claim must not move the cursor of whoever looks at it.
+        yield from (f"  {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in members.items())
+        if title == "Claims":
+            yield from _times(members, now)
+
+
+def _times(claims: Mapping[str, Any], now: UnixTime) -> Iterator[str]:
+    yield "\nTimes"
+    for name in _INSTANTS:
+        instant = claims.get(name)
+        if instant is None:
+            yield f"  {name}: not there"
+            continue
+        try:
+            written = datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")
+        except (TypeError, ValueError, OverflowError, OSError):
+            yield f"  {name}: not a date"
+            continue
+        yield f"  {name}: {written}, {_ago(instant - now)}"
+
+
+def _ago(seconds: float) -> str:
+    """`in 27 min` or `3 h ago`: the largest unit that fits, rounded down."""
+    size, unit = next((pair for pair in _UNITS if abs(seconds) >= pair[0]), _UNITS[-1])
+    amount = f"{int(abs(seconds) // size)} {unit}"
+    return f"in {amount}" if seconds > 0 else f"{amount} ago"
+
+
+def _well_formed(token: RawToken, settings: Settings) -> str | None:
+    """Why the token is refused before any key is asked, or None."""
+    types = frozenset(map(jws.media_type, settings.verify.types))
+    try:
+        jws.parse(token, algorithms=frozenset(settings.verify.algorithms), types=types)
+    except TokenError as exc:
+        return _reason(exc)
+    return None
+
+
+async def _verify(token: RawToken, keys: KeySource, settings: Settings) -> str | None:
+    """Verify with `keys`, and tell what would happen now; why the token is refused, or None."""
+    verifier = JwksVerifier(
+        keys,
+        settings.claim_rules(),
+        algorithms=frozenset(settings.verify.algorithms),
+        types=frozenset(settings.verify.types),
+        clock=(clock := SystemClock()),
+    )
+    match await verifier.verify(token):
+        case Invalid(error):
+            return _reason(error)
+        case Genuine() as genuine:
+            click.echo("  " + click.style(f"genuine, by the key with thumbprint {genuine.key}", fg="green"))
+            at = schedule(genuine, settings.policy)
+            now = clock.time()
+            click.echo(f"  rotates {_ago(at.rotate_at - now)}; passes until {_ago(at.expires_at - now)}")
+            if now >= at.expires_at:
+                return "it has expired" + ("" if now >= at.refused_at else ", but can still be rotated")
+    return None
+
+
+def _keys(settings: Settings) -> KeySource | None:
+    """The keys that are configured outright: inline, in a file, or by URL."""
+    verify = settings.verify
+    algorithms = frozenset(verify.algorithms)
+    if verify.jwks_url is not None:
+        return RemoteJwks(
+            verify.jwks_url,
+            algorithms=algorithms,
+            clock=SystemClock(),
+            freshness=verify.freshness,
+            timeout=verify.timeout,
+        )
+    if verify.jwks_file is not None:
+        try:
+            return StaticJwks(verify.jwks_file.read_bytes(), algorithms=algorithms)
+        except OSError:
+            raise ConfigError("verify.jwks_file", "must name a readable file") from None
+    return None if verify.jwks is None else StaticJwks(verify.jwks.encode(), algorithms=algorithms)
+
+
+def _reason(error: TokenError) -> str:
+    return f"{error.reason} ({error})" if str(error) else error.reason
