@@ -1,0 +1,150 @@
+"""The reverse proxy: a plain ASGI app that hands each request to a backend and streams the answer back.
+
+An answer that the backend cut short is never completed: the app returns without the last body message, which
+makes the server close the connection with the response unfinished (one log line, no traceback).
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from guestpass.asgi.problem import send_problem
+from guestpass.core.forwarded import Trust, parse_networks
+from guestpass.core.model import Header
+from guestpass.core.request_head import ProxyRules, request_head
+from guestpass.errors import ConfigError, Fault, RequestInvalid
+from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
+from guestpass.upstream.exchange import Exchange
+from guestpass.upstream.http1 import Abandoned
+from guestpass.upstream.origin import Origin
+from guestpass.upstream.pool import Pool, PoolLimits
+from guestpass.upstream.pulse import Pulse
+
+_BEAT: Final = 0.25
+# A request whose framing two readers could see differently leaves the connection in doubt as well.
+_CLOSE: Final[tuple[Header, ...]] = ((b"connection", b"close"),)
+
+
+class ReverseProxy:
+    """An ASGI app that forwards HTTP to one backend; opens nothing until the first request.
+
+    Identity reaches the backend in `scope["headers"]`, where `GuestTokenMiddleware` puts it. The raw path
+    goes to the backend byte for byte, with whatever prefix this app is mounted under.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        preserve_host: bool = True,
+        trusted_proxies: Iterable[str] = (),
+        header_timeout: float = 60.0,
+        limits: PoolLimits | None = None,
+    ) -> None:
+        """Check the configuration.
+
+        Args:
+            upstream: `http://host[:port]`, `https://host[:port]` or `unix:///path/of/socket`.
+            preserve_host: Whether the backend sees the client's `Host` or its own name.
+            trusted_proxies: Addresses and CIDR networks whose `X-Forwarded-*` counts; by default nobody's.
+            header_timeout: Seconds that the backend may take until the head of its response, or to take
+                more of a body. There is no limit on the time between parts of a response.
+            limits: Connections, their queue and their ages.
+
+        Raises:
+            ConfigError: One of these breaks its rule.
+        """
+        if not 0 < header_timeout < float("inf"):
+            raise ConfigError("upstream.header_timeout", "must be a finite number of seconds above zero")
+        self._origin = Origin.parse(upstream)
+        self._limits = limits or PoolLimits()
+        self._header_timeout = header_timeout
+        self._rules = ProxyRules(
+            authority=self._origin.authority,
+            preserve_host=preserve_host,
+            trust=Trust(parse_networks(trusted_proxies, field="upstream.trusted_proxies")),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pulse: Pulse | None = None
+        self.pool: Pool | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        kind = scope["type"]
+        if kind == "http":
+            await self._forward(scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif kind == "websocket":
+            await send({"type": "websocket.close", "code": 1011})
+        else:
+            raise ValueError(f"unknown ASGI scope type {kind!r}")
+
+    async def aclose(self) -> None:
+        """Drop the connections to the backend; the proxy can be used again afterwards."""
+        pool, pulse, loop = self.pool, self._pulse, self._loop
+        self.pool = self._pulse = self._loop = None
+        if pool is not None and pulse is not None and loop is asyncio.get_running_loop():
+            await pool.aclose()
+            pulse.stop()
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def _open(self) -> tuple[Pool, Pulse]:
+        """The pool of the running event loop, made when first asked for."""
+        loop = asyncio.get_running_loop()
+        if self.pool is None or self._pulse is None or self._loop is not loop:
+            self._loop = loop
+            self._pulse = Pulse(min(_BEAT, self._header_timeout / 4, self._limits.wait_timeout / 4))
+            self.pool = Pool(self._origin, self._limits, self._pulse)
+        return self.pool, self._pulse
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        target: bytes = scope.get("raw_path") or b""
+        if query := scope["query_string"]:
+            target = b"%b?%b" % (target, query)
+        method: str = scope["method"]
+        try:
+            head = request_head(
+                method,
+                target,
+                scope["headers"],
+                self._rules,
+                http_version=scope["http_version"],
+                scheme=scope["scheme"],
+                peer=client[0] if client else None,
+            )
+        except RequestInvalid as error:
+            await send_problem(send, error, _CLOSE)
+            return
+        pool, pulse = self._open()
+        exchange = Exchange(
+            pool, receive, send, method=method, head=head, header_timeout=self._header_timeout
+        )
+        pulse.watch(exchange)
+        try:
+            await exchange.run(http_version=scope["http_version"])
+        except Abandoned:
+            pass  # nobody is there to be answered
+        except RequestInvalid as error:
+            if not exchange.started:
+                await send_problem(send, error, _CLOSE)
+        except Fault as error:
+            event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
+            emit(event, level=30, reason=error.reason, cause=str(error))
+            if not exchange.started:
+                await send_problem(send, error)
+        finally:
+            pulse.unwatch(exchange)
+            exchange.close()

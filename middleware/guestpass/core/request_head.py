@@ -1,0 +1,168 @@
+"""The head that a backend gets for an ASGI request: raw target, end-to-end fields (RFC 9112 §3)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from guestpass.core.forwarded import (
+    NOBODY,
+    Trust,
+    direct_fields,
+    forwarding_fields,
+    is_host,
+    told,
+    told_scheme,
+)
+from guestpass.core.framing import body_length
+from guestpass.core.hop_by_hop import Kind, RequestKinds, connection_options
+from guestpass.core.model import Header
+from guestpass.errors import RequestInvalid
+
+# Origin-form without blanks, controls, DEL or a fragment: nothing that could end or move the request line.
+_TARGET: Final = re.compile(rb"/[!\"$-~\x80-\xff]*")
+_METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_SCHEMES: Final = {"http": b"http", "https": b"https", "ws": b"ws", "wss": b"wss"}
+# A tunnel is no request, and TRACE would show a guest the identity fields that its backend gets.
+_REFUSED: Final = frozenset(("CONNECT", "TRACE"))
+_COMMON: Final = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
+_kinds: Final = RequestKinds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyRules:
+    """What a deployment decides about request heads.
+
+    Attributes:
+        authority: The backend's own `host:port`, for requests that name no host.
+        preserve_host: Whether the backend sees the client's `Host` or its own.
+        trust: Whose `X-Forwarded-*` counts.
+    """
+
+    authority: bytes
+    preserve_host: bool = True
+    trust: Trust = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """What goes first over the wire, and what has to follow it.
+
+    Attributes:
+        start: Request line and field lines, each ended by CRLF; framing and the empty line are still to come.
+        length: The body's length in bytes, or `framing.UNKNOWN`, or `framing.NO_BODY`.
+    """
+
+    start: bytes
+    length: int
+
+
+class _Special:
+    """The values of the fields that a head is written from and not copied into, by kind."""
+
+    __slots__ = (
+        "codings",
+        "connection",
+        "forwarded_for",
+        "forwarded_host",
+        "forwarded_proto",
+        "hosts",
+        "lengths",
+        "vouched",
+    )
+
+    def __init__(self, fields: Sequence[tuple[Kind, Header]]) -> None:
+        self.hosts: list[bytes] = []
+        self.connection: list[bytes] = []
+        self.lengths: list[bytes] = []
+        self.codings: list[bytes] = []
+        self.forwarded_for: list[bytes] = []
+        self.forwarded_host: list[bytes] = []
+        self.forwarded_proto: list[bytes] = []
+        self.vouched: list[Header] = []
+        by_kind = {
+            Kind.HOST: self.hosts,
+            Kind.CONNECTION: self.connection,
+            Kind.CONTENT_LENGTH: self.lengths,
+            Kind.TRANSFER_ENCODING: self.codings,
+            Kind.FORWARDED_FOR: self.forwarded_for,
+            Kind.FORWARDED_HOST: self.forwarded_host,
+            Kind.FORWARDED_PROTO: self.forwarded_proto,
+        }
+        for kind, field in fields:
+            if kind is Kind.VOUCHED:
+                self.vouched.append(field)
+            else:
+                by_kind[kind].append(field[1])
+
+
+def _host(values: Sequence[bytes], http_version: str) -> bytes | None:
+    """The one host that a request names (RFC 9112 §3.2); None where it may go without."""
+    if len(values) == 1 and is_host(values[0]):
+        return values[0]
+    if values or http_version == "1.1":
+        raise RequestInvalid("Host")
+    return None
+
+
+def request_head(
+    method: str,
+    target: bytes,
+    headers: Sequence[Header],
+    rules: ProxyRules,
+    *,
+    http_version: str,
+    scheme: str,
+    peer: str | None,
+) -> RequestHead:
+    """Write the head that a backend gets, and read how its body is delimited.
+
+    Args:
+        method: The method as it came.
+        target: Raw path and query, byte for byte; never parsed, decoded or normalised.
+        headers: Field lines with lower-case names, in order.
+        rules: What the deployment decides.
+        http_version: As ASGI has it: "1.0", "1.1", "2".
+        scheme: The scheme of the client's connection.
+        peer: The address at the other end of the client's socket; None: it has none.
+
+    Raises:
+        RequestInvalid: Target, method, host or framing could be read in more than one way.
+    """
+    if method not in _COMMON and (method in _REFUSED or _METHOD.fullmatch(method) is None):
+        raise RequestInvalid("method")
+    if _TARGET.fullmatch(target) is None:
+        raise RequestInvalid("target")
+    kept: list[Header] = []
+    special: list[tuple[Kind, Header]] = []
+    for field in headers:
+        kind = _kinds[field[0]]
+        if kind is None:
+            kept.append(field)
+        elif kind is not Kind.DROPPED:
+            special.append((kind, field))
+    seen = _Special(special)
+    if listed := connection_options(seen.connection):
+        kept = [field for field in kept if field[0] not in listed]
+    host = _host(seen.hosts, http_version)
+    if rules.trust.believes(peer):
+        kept += seen.vouched
+        fields = forwarding_fields(
+            rules.trust.chain(peer, seen.forwarded_for),
+            told_scheme(seen.forwarded_proto) or _SCHEMES[scheme],
+            told(seen.forwarded_host) or host,
+        )
+    else:
+        fields = direct_fields(peer, _SCHEMES[scheme], host)
+    sent_host = host if rules.preserve_host and host is not None else rules.authority
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), target), b"host: " + sent_host]
+    lines += [b": ".join(field) for field in kept]
+    lines.append(fields)
+    start = b"\r\n".join(lines)
+    # One look at the whole head, whoever made its fields: a value with a line break would be a field, or a
+    # request, of its own.
+    breaks = len(lines) - 1 + fields.count(b"\n")
+    if start.count(b"\n") != breaks or start.count(b"\r") != breaks or b"\0" in start:
+        raise RequestInvalid("a field with a line break or NUL")
+    return RequestHead(start, body_length(seen.lengths, seen.codings, http_version))

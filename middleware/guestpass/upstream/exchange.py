@@ -1,0 +1,271 @@
+"""One request and its response: moves bodies between ASGI's receive and send and a backend's connection."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from guestpass.core.framing import NO_BODY, UNKNOWN
+from guestpass.core.request_head import RequestHead
+from guestpass.errors import Fault, RequestInvalid, UpstreamTimeout
+from guestpass.upstream.http1 import Abandoned, Http1Connection
+from guestpass.upstream.pool import Pool
+
+# ASGI's own shapes, as frameworks spell them.
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+
+# RFC 9110 §9.2.2: sending one of these twice means no more than sending it once.
+_IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+# No Content-Length with these: RFC 9110 §8.6 forbids it in 204, and uvicorn waits for a body in 304.
+_BODILESS: Final = frozenset((204, 304))
+
+
+class Exchange:
+    """All that is in flight of one request, and how to stop it from outside.
+
+    Nothing listens for the client's hanging up until the exchange is a beat old: a task for each request
+    would cost a fifth of the whole request. A body that does not fit one message has a task that sends it,
+    so that the response may begin before the request ends, and that listens once it is sent.
+
+    Attributes:
+        started: Whether the response has begun, so that no other can be sent.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_ended",
+        "_head",
+        "_header_timeout",
+        "_method",
+        "_moved",
+        "_moved_before",
+        "_pool",
+        "_receive",
+        "_send",
+        "_since",
+        "_task",
+        "_ticket",
+        "started",
+    )
+
+    def __init__(
+        self,
+        pool: Pool,
+        receive: _Receive,
+        send: _Send,
+        *,
+        method: str,
+        head: RequestHead,
+        header_timeout: float,
+    ) -> None:
+        self._pool = pool
+        self._method = method
+        self._head = head
+        self._receive = receive
+        self._send = send
+        self._header_timeout = header_timeout
+        self._connection: Http1Connection | None = None
+        self._ticket: asyncio.Future[Http1Connection] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._since: float | None = None
+        self._moved = 0
+        self._moved_before = 0
+        self._ended: bool | None = None
+        self.started = False
+
+    async def run(self, *, http_version: str) -> None:
+        """Send the request, then pass the response on as it comes.
+
+        Args:
+            http_version: The client's, as ASGI has it.
+
+        Raises:
+            Abandoned: The client has gone.
+            RequestInvalid: The body is not as long as the head said.
+            Fault: The backend is at fault, or there is no connection to it.
+        """
+        length = self._head.length
+        body, more = b"", False
+        ended = False
+        if length != NO_BODY or http_version[0] != "1":  # from HTTP/2 on a body needs no field
+            # Before a connection is taken, as a slow client should not hold one.
+            body, more = _body_of(await self._receive())
+            ended = not more
+            if length == NO_BODY and (body or more):
+                length = UNKNOWN
+        if not more:
+            self._ended = ended  # from here on nobody else calls receive, so that a beat may listen
+        data = self._head.start + _framed(body, length, more=more)
+        connection = await self._begin(data, sent=not more)
+        if more:
+            left = length - len(body) if length >= 0 else None
+            self._task = asyncio.create_task(self._upload(connection, left))
+        try:
+            await connection.head()
+        except Fault:
+            if not connection.stale or length != NO_BODY or self._method not in _IDEMPOTENT:
+                raise
+            self._release()
+            self._pool.drop_idle()
+            connection = await self._begin(data, sent=True)
+            await connection.head()
+        await self._respond(connection)
+
+    def beat(self, now: float) -> None:
+        """Start to listen for the client's hanging up; end the exchange if the backend is silent too long.
+
+        The backend's time counts from when the request is sent, or from when it stopped taking more of it: a
+        slow client uses up none of it.
+        """
+        if self._task is None and self._ended is not None:
+            self._task = asyncio.create_task(self._listen(ended=self._ended))
+        connection = self._connection
+        if connection is None or connection.answered:
+            return
+        waiting = connection.sent or (connection.congested and self._moved == self._moved_before)
+        self._moved_before = self._moved
+        if not waiting:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        elif now - self._since >= self._header_timeout:
+            self._interrupt(UpstreamTimeout("response head"))
+
+    def close(self) -> None:
+        """Let go of everything that is still held: the connection, the place in the queue, the task."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self._release()
+
+    # --- the connection -----------------------------------------------------------------------------------
+
+    async def _begin(self, data: bytes, *, sent: bool) -> Http1Connection:
+        connection = self._pool.take()
+        if connection is None:
+            self._ticket = self._pool.ask()
+            try:
+                connection = await self._pool.granted(self._ticket)
+            finally:
+                self._ticket = None
+        self._connection = connection
+        connection.begin(data, for_head=self._method == "HEAD", sent=sent)
+        return connection
+
+    def _release(self) -> None:
+        """Give the connection back as soon as the response is whole, before the client has taken it."""
+        connection = self._connection
+        if connection is not None:
+            self._connection = None
+            self._pool.give_back(connection)
+
+    def _interrupt(self, error: Exception) -> None:
+        """Have `run` raise `error` wherever it waits for the backend; nothing once the response is whole."""
+        if self._connection is not None:
+            self._connection.fail(error)
+        elif self._ticket is not None:
+            self._pool.leave(self._ticket, error)
+
+    # --- from the backend to the client -------------------------------------------------------------------
+
+    async def _respond(self, connection: Http1Connection) -> None:
+        status, headers = connection.status, connection.headers
+        if connection.content_length is not None and status not in _BODILESS:
+            headers.append((b"content-length", connection.content_length))
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        if connection.whole:
+            # Here at once, as most are: two messages in a row, which a server sends in one write.
+            body = await connection.read()
+            self._release()
+            await self._tell(start)
+            await self._tell({"type": "http.response.body", "body": body})
+            return
+        await self._tell(start)
+        while True:
+            body = await connection.read()
+            more = not connection.complete
+            if not more:
+                self._release()
+            await self._tell({"type": "http.response.body", "body": body, "more_body": more})
+            if not more:
+                return
+
+    async def _tell(self, message: _Message) -> None:
+        self.started = True
+        try:
+            await self._send(message)
+        except OSError as exc:  # how an ASGI server says that the client has gone (ASGI 2.4)
+            raise Abandoned from exc
+
+    # --- from the client to the backend -------------------------------------------------------------------
+
+    async def _upload(self, connection: Http1Connection, left: int | None) -> None:
+        """Send the rest of the body, then listen.
+
+        Args:
+            connection: Where to.
+            left: How many bytes are still to come; None: nobody knows, so they go in chunks.
+        """
+        try:
+            more = True
+            while more:
+                await connection.drain()
+                body, more = _body_of(await self._receive())
+                self._moved += len(body)
+                if left is None:
+                    connection.write(_chunk(body) if more else _last_chunk(body))
+                else:
+                    left -= len(body)
+                    if left < 0 or (left > 0 and not more):
+                        raise RequestInvalid("body shorter or longer than Content-Length")  # noqa: TRY301
+                    connection.write(body)
+            connection.end()
+        except (Fault, RequestInvalid, Abandoned) as error:
+            self._interrupt(error)
+        else:
+            await self._listen(ended=True)
+
+    async def _listen(self, *, ended: bool) -> None:
+        """Wait for the client to hang up, and end the exchange then.
+
+        Args:
+            ended: Whether the message that ends the request's body has been received.
+        """
+        try:
+            while True:
+                _, more = _body_of(await self._receive())
+                if ended:
+                    return  # a server that has more to say after the end will never say that the client left
+                ended = not more
+        except (Abandoned, OSError):
+            self._interrupt(Abandoned())
+
+
+def _body_of(message: _Message) -> tuple[bytes, bool]:
+    if message["type"] == "http.disconnect":
+        raise Abandoned
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _framed(body: bytes, length: int, *, more: bool) -> bytes:
+    """Framing field, empty line, and the body as far as it is here; a body that is all here has a length."""
+    if length == NO_BODY:
+        return b"\r\n"
+    if not more:
+        if length not in (UNKNOWN, len(body)):
+            raise RequestInvalid("body shorter or longer than Content-Length")
+        return b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    if length >= 0:
+        if len(body) > length:
+            raise RequestInvalid("body longer than Content-Length")
+        return b"content-length: %d\r\n\r\n%b" % (length, body)
+    return b"transfer-encoding: chunked\r\n\r\n" + _chunk(body)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def _last_chunk(data: bytes) -> bytes:
+    return _chunk(data) + b"0\r\n\r\n"
