@@ -1,6 +1,6 @@
 import json
 import math
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -110,10 +110,10 @@ def test_brackets_in_strings_are_not_depth() -> None:
 
 @pytest.mark.parametrize("raw", [b"[" * 200_000, b"[" * 200_000 + b"]" * 200_000, b'{"a":' * 100_000])
 def test_endless_nesting_is_refused_in_no_time(raw: bytes) -> None:
-    started = perf_counter()
+    started = process_time()
     with pytest.raises(ValueError):  # noqa: PT011  deep or truncated, whichever is seen first
         loads(raw)
-    assert perf_counter() - started < 0.5
+    assert process_time() - started < 0.5
 
 
 @pytest.mark.parametrize("sign", [b"", b"-"])
