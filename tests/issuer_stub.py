@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
+from anyio.streams.tls import TLSListener
 
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
 from guestpass.adapters.issuers.hosts import gateway_hosts
@@ -115,12 +117,13 @@ class IssuerStub:
         )
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator["IssuerStub"]:
+    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator["IssuerStub"]:
         """Listen on loopback; a second time on the same port."""
         listener = await anyio.create_tcp_listener(local_host="127.0.0.1", local_port=self.port)
         self.port = listener.extra(SocketAttribute.local_port)
-        async with listener, anyio.create_task_group() as tasks:
-            tasks.start_soon(listener.serve, self._handle)
+        serving = TLSListener(listener, ssl_context=tls, standard_compatible=False) if tls else listener
+        async with serving, anyio.create_task_group() as tasks:
+            tasks.start_soon(serving.serve, self._handle)
             try:
                 yield self
             finally:

@@ -106,6 +106,12 @@ async def test_a_garbled_expiry_hint_costs_nothing(
     assert (minted.token.compact, minted.expires_at) == (TOKEN.encode(), None)
 
 
+async def test_a_path_that_leads_nowhere_in_the_answer_is_no_token(stub: IssuerStub) -> None:
+    issuer = stub.issuer(GuestTokenSettings(token_member="token.jwt"))
+    await refused(issuer, Unavailable)
+    await issuer.aclose()
+
+
 async def test_no_cookie_of_one_answer_goes_out_with_the_next_request(
     stub: IssuerStub, issuer: GuestTokenIssuer
 ) -> None:

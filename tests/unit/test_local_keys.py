@@ -164,6 +164,12 @@ def test_a_pem_without_a_plain_private_key_is_refused(pem: bytes) -> None:
         SigningKey.from_pem(pem)
 
 
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "RS512", ""])
+def test_a_key_is_generated_for_a_known_algorithm_only(algorithm: str) -> None:
+    with pytest.raises(ConfigError, match=r"issuer\.algorithm"):
+        SigningKey.generate(algorithm)
+
+
 def test_a_signing_key_shows_nothing_of_itself() -> None:
     key = SigningKey.generate("EdDSA")
     assert repr(key) == f"SigningKey(EdDSA, kid={key.kid!r})"
