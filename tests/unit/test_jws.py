@@ -1,6 +1,6 @@
 import json
 import tracemalloc
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from jwcrypto.jwk import JWK
 
 from guestpass.core.base64url import encode
 from guestpass.core.jwk import ALGORITHMS, Jwk, fitting, read_key
-from guestpass.core.jws import MAX_TOKEN, VerifiedPayload, parse, verify
+from guestpass.core.jws import VerifiedPayload, parse, verify
 from guestpass.core.model import RawToken
 from guestpass.errors import AlgorithmRefused, SignatureInvalid, TokenError, TokenMalformed
 
@@ -67,13 +67,13 @@ def test_a_legal_oddity_verifies(case: Case) -> None:
     "case", [case for case in hostile(KEYS) if case.id in {"J22", "J26", "J13"}], ids=str
 )
 def test_an_expensive_token_costs_next_to_nothing(case: Case) -> None:
-    """No row inflates, iterates or nests its way past 20 ms or a megabyte (the tracer slows it tenfold)."""
+    """No row inflates, iterates or nests its way past 20 ms of CPU or a megabyte, even under the tracer."""
     tracemalloc.start()
     try:
-        started = perf_counter()
+        started = process_time()
         with pytest.raises(TokenError):
             opened(case.token)
-        assert perf_counter() - started < 0.02
+        assert process_time() - started < 0.02
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -214,12 +214,16 @@ def test_a_kid_may_be_absent() -> None:
     assert parse(RawToken(sign(rsa_key(), {"alg": "RS256"}, {})), algorithms=RS256).kid is None
 
 
+def test_a_token_without_a_signature_is_not_even_well_formed() -> None:
+    """It is refused before a key is looked for, whatever its "alg"."""
+    with pytest.raises(TokenMalformed):
+        parse(RawToken(compact(HEADER, {}, b"")), algorithms=RS256)
+
+
 # --- size and order -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("length", "passes"), [(MAX_TOKEN - 1, True), (MAX_TOKEN, True), (MAX_TOKEN + 1, False)]
-)
+@pytest.mark.parametrize(("length", "passes"), [(8191, True), (8192, True), (8193, False)])
 def test_a_token_has_a_greatest_length(length: int, passes: bool) -> None:
     bare = len(sign(rsa_key(), {"alg": "RS256"}, {"x": ""}))
     token = next(
@@ -250,5 +254,6 @@ def test_neither_a_token_nor_its_parts_show_in_a_repr() -> None:
     jws = parse(RawToken(token), algorithms=RS256)
     shown = repr(jws) + repr(verify(jws, TRUSTED))
     assert "Ada" not in shown
+    assert repr(jws.signature)[2:-1] not in shown
     assert octets(HEADER).decode() not in shown
     assert not [part for part in token.decode().split(".") if part in shown]
