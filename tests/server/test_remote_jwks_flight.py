@@ -317,6 +317,22 @@ async def test_after_a_bare_task_cancel_the_next_in_line_leads(stub: JwksStub, s
     assert len(stub.requests) == 2
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_attempt_that_was_cancelled_starts_the_cooldown_too(
+    stub: JwksStub, source: RemoteJwks, clock: HeldClock
+) -> None:
+    """Or hanging up over and over would ask the issuer over and over."""
+    assert await finds(source, "a")
+    clock.now += 30
+    stub.answer, _ = held(reply(jwks("a")))
+    first = asyncio.create_task(finds(source, "x"))
+    await stub.requested(2)
+    first.cancel()
+    await asyncio.wait([first])
+    assert not at_once(source.find("x", "EdDSA"))
+    assert len(stub.requests) == 2
+
+
 async def test_with_usable_keys_only_the_one_who_leads_a_refresh_waits(
     stub: JwksStub, source: RemoteJwks, clock: HeldClock
 ) -> None:
@@ -445,6 +461,19 @@ async def test_shutdown_does_not_wait_for_the_issuer(stub: JwksStub, source: Rem
     assert len(stub.requests) == 1
     stub.answer = reply(jwks("a"))
     assert await finds(source, "a")  # whoever comes then leads on their own
+
+
+async def test_once_the_background_task_has_ended_requests_refresh_again(
+    stub: JwksStub, source: RemoteJwks, clock: HeldClock
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(source.run)
+        assert await finds(source, "a")
+        tasks.cancel_scope.cancel()
+    stub.answer = reply(jwks("b"))
+    clock.now += 600
+    assert not await finds(source, "a")
+    assert len(stub.requests) == 2
 
 
 async def test_the_background_task_outlives_an_outage(stub: JwksStub) -> None:
