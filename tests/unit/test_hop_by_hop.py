@@ -1,0 +1,122 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guestpass.core.hop_by_hop import (
+    Kind,
+    RequestKinds,
+    ResponseNames,
+    connection_options,
+    fold,
+    request_kind,
+    response_kind,
+)
+
+HOP_BY_HOP = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+]
+
+
+@pytest.mark.parametrize("name", HOP_BY_HOP)
+def test_no_hop_by_hop_field_goes_end_to_end(name: bytes) -> None:
+    assert request_kind(name) is not None
+    assert response_kind(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *HOP_BY_HOP,
+        b"host",
+        b"content-length",
+        b"forwarded",
+        b"expect",
+        b"proxy",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-anything",
+        b"x-real-ip",
+        b"x-original-url",
+        b"x-rewrite-url",
+    ],
+)
+def test_a_disguise_of_a_field_that_ends_here_is_dropped(name: bytes) -> None:
+    """A WSGI or PHP backend reads `x_forwarded_for` as `x-forwarded-for`."""
+    for disguise in {name.replace(b"-", b"_"), name.replace(b"-", b"."), name.replace(b"-", b" ")} - {name}:
+        assert request_kind(disguise) is Kind.DROPPED
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (b"host", Kind.HOST),
+        (b"connection", Kind.CONNECTION),
+        (b"content-length", Kind.CONTENT_LENGTH),
+        (b"transfer-encoding", Kind.TRANSFER_ENCODING),
+        (b"x-forwarded-for", Kind.FORWARDED_FOR),
+        (b"x-forwarded-host", Kind.FORWARDED_HOST),
+        (b"x-forwarded-proto", Kind.FORWARDED_PROTO),
+        (b"x-forwarded-port", Kind.VOUCHED),
+        (b"x-real-ip", Kind.VOUCHED),
+        (b"x-original-url", Kind.VOUCHED),
+        (b"forwarded", Kind.DROPPED),
+        (b"proxy", Kind.DROPPED),
+    ],
+)
+def test_fields_that_the_head_is_written_from_have_their_own_kind(name: bytes, kind: Kind) -> None:
+    assert request_kind(name) is kind
+
+
+@pytest.mark.parametrize(
+    "name", [b"accept", b"authorization", b"cookie", b"x-guest-subject", b"proxied", b"x-forwarded", b"tea"]
+)
+def test_every_other_field_goes_end_to_end(name: bytes) -> None:
+    assert request_kind(name) is None
+    assert response_kind(name) is None
+
+
+@given(st.binary(max_size=30))
+def test_folding_twice_changes_nothing_more(name: bytes) -> None:
+    assert fold(fold(name)) == fold(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "listed"),
+    [
+        ([], set()),
+        ([b"keep-alive"], set()),
+        ([b"close"], set()),
+        ([b"X-A"], {b"x-a"}),
+        ([b" x-a ,\tX-B"], {b"x-a", b"x-b"}),
+        ([b"close, x-a", b"x-b"], {b"close", b"x-a", b"x-b"}),
+        ([b"host, Content-Length, transfer-encoding, x-a"], {b"x-a"}),
+    ],
+)
+def test_connection_lists_fields_but_never_host_or_framing(values: list[bytes], listed: set[bytes]) -> None:
+    assert connection_options(values) == listed
+
+
+def test_remembered_kinds_are_the_kinds_and_bounded() -> None:
+    kinds = RequestKinds()
+    names = [b"host", b"te", *(b"x-%d" % number for number in range(2 * kinds.most))]
+    for _ in range(2):
+        assert [kinds[name] for name in names] == [request_kind(name) for name in names]
+    assert len(kinds) == kinds.most
+
+
+def test_remembered_response_names_are_lower_case_and_bounded() -> None:
+    names = ResponseNames()
+    assert names[b"Content-Type"] == b"content-type"
+    assert names[b"Transfer-Encoding"] is None
+    assert names[b"CONTENT-LENGTH"] is None
+    for number in range(2 * names.most):
+        assert names[b"X-%d" % number] == b"x-%d" % number
+    assert len(names) == names.most
