@@ -80,6 +80,17 @@ async def reset(stream: ByteStream) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+def held(answer: Reply) -> tuple[Reply, anyio.Event]:
+    """`answer`, but only once the event is set."""
+    released = anyio.Event()
+
+    async def when_released(stream: ByteStream) -> None:
+        await released.wait()
+        await answer(stream)
+
+    return when_released, released
+
+
 async def drip(stream: ByteStream) -> None:
     """A body that comes one octet at a time and has no end."""
     await stream.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
@@ -101,6 +112,13 @@ class IssuerStub:
         self.mints: list[Request] = []
         self.port = 0
         self.clock = HeldClock()
+        self._arrived = anyio.Event()
+
+    async def minting(self, count: int) -> None:
+        """Wait until `count` mints have been asked for."""
+        while len(self.mints) < count:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
 
     def issuer(
         self, settings: GuestTokenSettings | None = None, *, http: HttpClient | None = None
@@ -141,6 +159,7 @@ class IssuerStub:
                 return self.login_script.pop(0)
             return reply(200, granted(f"access-{len(self.logins)}"))
         self.mints.append(request)
+        self._arrived.set()
         return self.mint_script.pop(0) if self.mint_script else reply(200, self._minted(request))
 
     def _minted(self, request: Request) -> dict[str, Any]:

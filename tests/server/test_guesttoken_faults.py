@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 import pytest
-from issuer_stub import IssuerStub, Reply, drip, granted, hang, reply, reset
+from issuer_stub import IssuerStub, Reply, drip, granted, hang, held, reply, reset
 
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
 from guestpass.adapters.issuers.http_client import HttpClient
@@ -162,6 +162,22 @@ async def test_mints_that_meet_a_401_together_log_in_once(stub: IssuerStub, issu
         for _ in range(10):
             tasks.start_soon(issuer.mint, ALICE)
     assert len(stub.logins) == 2
+
+
+async def test_a_401_that_comes_late_does_not_drop_the_access_token_that_came_since(
+    stub: IssuerStub, issuer: GuestTokenIssuer
+) -> None:
+    await issuer.mint(ALICE)
+    late, release = held(reply(401, ENVELOPE))
+    stub.mint_script = [late, reply(401, ENVELOPE)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(issuer.mint, ALICE)
+        with anyio.fail_after(5):
+            await stub.minting(2)
+        await issuer.mint(ALICE)
+        release.set()
+    assert len(stub.logins) == 2
+    assert stub.mints[-1].fields["authorization"] == "Bearer access-2"
 
 
 async def test_a_403_opens_the_breaker_for_thirty_seconds(stub: IssuerStub, issuer: GuestTokenIssuer) -> None:

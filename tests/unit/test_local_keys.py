@@ -293,14 +293,24 @@ async def test_the_same_process_finds_the_keys_without_a_call() -> None:
 
 
 @pytest.mark.anyio
-async def test_mints_that_meet_a_due_key_generate_one() -> None:
+async def test_mints_that_meet_a_due_key_generate_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each further one would take the place of a key that others have fetched already."""
     clock = HeldClock()
+    generated: list[SigningKey] = []
+
+    def generate(algorithm: str) -> SigningKey:
+        generated.append(generated_key(algorithm))
+        return generated[-1]
+
     keys = LocalKeys(clock=clock, schedule=SCHEDULE)
+    generated_key = SigningKey.generate
+    monkeypatch.setattr(SigningKey, "generate", generate)
     clock.now += 42_300
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(keys.signing_key)
-    assert len(kids(keys)) == 2
+    assert len(generated) == 1
+    assert kids(keys) > {generated[0].kid}
 
 
 @pytest.mark.anyio

@@ -82,12 +82,11 @@ class AccessTokens:
             IssuerMisconfigured: The login refuses our credentials.
             Unavailable: There is none, and the login gives none now.
         """
-        lock = self._lock()
         held = self._live()
-        if held is not None and (self._clock.monotonic() < held.renew_at or lock.locked()):
+        if held is not None and self._clock.monotonic() < held.renew_at:
             return held.value
         failures = self._failures
-        async with lock:
+        async with self._lock():
             held = self._live()
             if held is not None and self._clock.monotonic() < held.renew_at:
                 return held.value
@@ -102,7 +101,8 @@ class AccessTokens:
 
     async def _renew(self, held: _Held | None) -> str:
         if held is not None:
-            # Set before the attempt: a login that hangs must not delay every mint, only one in 30 s.
+            # Set before the attempt, so that all others use the old token meanwhile: a login that hangs
+            # delays one mint in 30 s.
             again = MonotonicTime(self._clock.monotonic() + _RENEW_AGAIN)
             self._held = replace(held, renew_at=again)
         try:
