@@ -140,14 +140,22 @@ def test_a_success_ends_the_pause_and_forgets_the_failures() -> None:
     assert (upkeep.failures, upkeep.retry_at, upkeep.recheck_at) == (0, NEVER, 820.5)
 
 
+ASKED = FETCHED.asking(at(0.0))
+
+
 @pytest.mark.parametrize(("now", "allowed"), [(29.9, False), (30.0, True), (30.1, True)])
 @pytest.mark.parametrize(
-    "upkeep", [FETCHED, Upkeep(rules=RULES).attempted(at(0.0)), FETCHED.failed(at(0.0), jitter=1.0)]
+    "upkeep",
+    [ASKED, ASKED.failed(at(0.0), jitter=1.0), ASKED.succeeded(at(0.1), max_age=None)],
 )
-def test_a_missing_key_is_asked_for_once_the_cooldown_since_any_attempt_is_over(
+def test_a_missing_key_is_asked_for_once_the_cooldown_since_the_last_question_is_over(
     upkeep: Upkeep, now: float, *, allowed: bool
 ) -> None:
     assert upkeep.may_ask_for_key(at(now)) is allowed
+
+
+def test_a_scheduled_refresh_starts_no_cooldown() -> None:
+    assert FETCHED.may_ask_for_key(at(0.0))
 
 
 def test_a_missing_key_is_not_asked_for_while_backing_off() -> None:

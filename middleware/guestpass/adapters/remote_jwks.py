@@ -136,13 +136,17 @@ class RemoteJwks:
         Raises:
             Unavailable: No usable keys at all, so nothing can be said of any token.
         """
+        began = self._clock.monotonic()
         await self.recheck()
         if kid is None or kid in self._kids:
             return fitting(self._set.keys, kid, algorithm)
         self._unknown_kids += 1
-        if self._flight is not None:
+        if self._upkeep.fetched_at >= began:
+            pass  # this very call has waited for the copy: there is no newer one to be had
+        elif self._flight is not None:
             await self._flight.wait()
-        elif self._upkeep.may_ask_for_key(self._clock.monotonic()):
+        elif self._upkeep.may_ask_for_key(now := self._clock.monotonic()):
+            self._upkeep = self._upkeep.asking(now)
             await self._attempt_shielded()
         return fitting(self._set.keys, kid, algorithm)
 
@@ -171,7 +175,6 @@ class RemoteJwks:
     async def _attempt(self) -> None:
         """Lead one attempt, and take over what it brings. The caller saw that there is no other."""
         self._flight = landed = anyio.Event()
-        self._upkeep = self._upkeep.attempted(self._clock.monotonic())
         try:
             found, max_age = await self._endpoint.fetch()
         except FetchFailed as failure:

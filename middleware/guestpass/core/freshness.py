@@ -40,7 +40,7 @@ class Freshness:
         min_age: The shortest lifetime that an answer can name; never more than `max_age`.
         refresh_ahead: The fraction of its lifetime after which a copy is refreshed in the background.
         max_stale: How long after the last success a copy still serves while refreshing it fails.
-        cooldown: How long after any attempt a token with an unknown kid causes no other one.
+        cooldown: How long after a token with an unknown kid has caused an attempt none causes another.
         retry: The pause after a first failure, and after each failure while there is no copy to serve.
         max_retry: The longest pause between failures while a copy serves.
     """
@@ -83,7 +83,7 @@ class Upkeep:
         rules: The durations that hold.
         fetched_at: When the copy was fetched; `NEVER` if there is none.
         lifetime: Seconds from `fetched_at` for which the copy needs no refresh.
-        attempted_at: When an attempt last began or ended, whatever became of it.
+        asked_at: When a key that the copy lacked was last asked for, whatever became of it.
         retry_at: When the last failure has been paused for; `NEVER` after a success.
         failures: Attempts that failed since the last success.
     """
@@ -91,7 +91,7 @@ class Upkeep:
     rules: Freshness
     fetched_at: MonotonicTime = NEVER
     lifetime: float = 0.0
-    attempted_at: MonotonicTime = NEVER
+    asked_at: MonotonicTime = NEVER
     retry_at: MonotonicTime = NEVER
     failures: int = 0
 
@@ -131,18 +131,21 @@ class Upkeep:
         return now < self.dead_at
 
     def may_ask_for_key(self, now: MonotonicTime) -> bool:
-        """Whether a key that the copy lacks may be asked for now."""
-        return now >= max(self.attempted_at + self.rules.cooldown, self.retry_at)
+        """Whether a key that the copy lacks may be asked for now.
 
-    def attempted(self, now: MonotonicTime) -> "Upkeep":
-        """An attempt begins. Counted before its outcome, as one that is cancelled has none."""
-        return replace(self, attempted_at=now)
+        Only such questions start the cooldown, as only they are at a stranger's will. A scheduled refresh
+        does not, or a key that the issuer starts to sign with just after one would be refused for as long.
+        """
+        return now >= max(self.asked_at + self.rules.cooldown, self.retry_at)
+
+    def asking(self, now: MonotonicTime) -> "Upkeep":
+        """A key is asked for. Counted before the outcome, as an attempt that is cancelled has none."""
+        return replace(self, asked_at=now)
 
     def succeeded(self, now: MonotonicTime, *, max_age: float | None) -> "Upkeep":
         """An attempt brought a new copy, which gives itself `max_age` seconds if not None."""
-        return Upkeep(
-            rules=self.rules, fetched_at=now, lifetime=self.rules.lifetime(max_age), attempted_at=now
-        )
+        lifetime = self.rules.lifetime(max_age)
+        return Upkeep(rules=self.rules, fetched_at=now, lifetime=lifetime, asked_at=self.asked_at)
 
     def failed(self, now: MonotonicTime, *, jitter: float) -> "Upkeep":
         """An attempt brought nothing.
@@ -159,7 +162,7 @@ class Upkeep:
         doubled = rules.retry * 2 ** min(self.failures, _MAX_DOUBLINGS)
         pause_ends = now + max(rules.retry, min(doubled, rules.max_retry)) * jitter
         retry_at = MonotonicTime(min(pause_ends, max(shortest, self.dead_at)))
-        return replace(self, attempted_at=now, retry_at=retry_at, failures=self.failures + 1)
+        return replace(self, retry_at=retry_at, failures=self.failures + 1)
 
 
 def stated_max_age(cache_control: str) -> float | None:
