@@ -48,7 +48,7 @@ typecheck: $(STAMP) ## Check types.
 unit: $(STAMP) ## Run the tests alone, for example ARGS="tests/unit -k claims".
 	$(BIN)/python -m pytest $(ARGS)
 
-# Branch coverage, from child processes too; the second report is the gate.
+# The second report is the gate.
 coverage: $(STAMP) ## Run the tests and measure their coverage.
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
@@ -60,7 +60,7 @@ bench: $(STAMP) ## Run the benchmarks.
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
 fuzz: $(STAMP) ## Run the property tests with many more examples.
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/unit $(ARGS)
 
 docs: $(STAMP) ## Write the generated parts of docs/ again.
 	$(BIN)/guestpass check-config --reference > docs/settings.md

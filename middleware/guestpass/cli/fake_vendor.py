@@ -1,14 +1,13 @@
 """`guestpass fake-vendor`: serves the issuer's stand-in, and says how to use it."""
 
-import contextlib
 import socket
 
 import click
-import uvicorn
 
 from guestpass.cli.app import Failure
 from guestpass.config.values import is_loopback
 from guestpass.fake_vendor import FakeVendor
+from guestpass.fake_vendor.serving import serve
 
 
 @click.command("fake-vendor")
@@ -48,14 +47,12 @@ def command(
     with _listen(host, port) as listener:
         bound = listener.getsockname()[1]
         base = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
+        vendor.url = base
         click.echo(f"The fake vendor listens on {base}; Ctrl-C stops it. To use it:\n")
         click.echo(f"export GENESYS_CLIENT_ID={client_id}")
         click.echo(f"export GENESYS_CLIENT_SECRET={client_secret}")
         click.echo(f"export GUESTPASS_ISSUER__GATEWAY={base}")
-        # The fake sends a Date of its own, as its clock can be moved.
-        settings = uvicorn.Config(vendor, date_header=False, server_header=False, log_level="warning")
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(settings).run(sockets=[listener])
+        serve(listener, vendor)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -4,7 +4,7 @@ import logging
 import socket
 from asyncio import CancelledError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Final, Literal
 
@@ -17,15 +17,21 @@ from guestpass.fake_vendor.delivery import ConnectionCut
 _PATIENCE: Final = 10.0  # seconds for a server to start or to end; it takes some hundredths
 
 
-def serve(host: str, port: int, vendor: FakeVendor) -> None:
-    """Serve `vendor` in the foreground until SIGINT or SIGTERM; port 0 takes a free one.
+def serve(listener: socket.socket, vendor: FakeVendor) -> None:
+    """Serve `vendor` in the foreground until SIGINT or SIGTERM.
 
     uvicorn's own Date is off, as the vendor sends one by its own clock, and there must not be two.
+
+    Args:
+        listener: Bound and listening, so that the caller knows its port, and early requests wait.
+        vendor: What is served.
     """
-    with _calm():
-        uvicorn.run(
-            vendor, host=host, port=port, date_header=False, server_header=False, timeout_graceful_shutdown=1
-        )
+    config = uvicorn.Config(
+        vendor, log_level="warning", date_header=False, server_header=False, timeout_graceful_shutdown=1
+    )
+    # uvicorn ends in order on SIGINT, and then raises it again for whoever called it.
+    with _calm(), suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 class Stage:
