@@ -25,14 +25,15 @@ from guestpass.asgi.proxy import ReverseProxy
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(params=["h11", "httptools"])
 def parser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+@pytest.fixture
+def anyio_backend(parser: str) -> tuple[str, dict[str, bool]]:
+    """Each parser on the loop that it comes with: h11 is pure Python, httptools is there for speed."""
+    return "asyncio", {"use_uvloop": parser == "httptools"}
 
 
 @asynccontextmanager

@@ -58,45 +58,6 @@ class RequestHead:
     length: int
 
 
-class _Special:
-    """The values of the fields that a head is written from and not copied into, by kind."""
-
-    __slots__ = (
-        "codings",
-        "connection",
-        "forwarded_for",
-        "forwarded_host",
-        "forwarded_proto",
-        "hosts",
-        "lengths",
-        "vouched",
-    )
-
-    def __init__(self, fields: Sequence[tuple[Kind, Header]]) -> None:
-        self.hosts: list[bytes] = []
-        self.connection: list[bytes] = []
-        self.lengths: list[bytes] = []
-        self.codings: list[bytes] = []
-        self.forwarded_for: list[bytes] = []
-        self.forwarded_host: list[bytes] = []
-        self.forwarded_proto: list[bytes] = []
-        self.vouched: list[Header] = []
-        by_kind = {
-            Kind.HOST: self.hosts,
-            Kind.CONNECTION: self.connection,
-            Kind.CONTENT_LENGTH: self.lengths,
-            Kind.TRANSFER_ENCODING: self.codings,
-            Kind.FORWARDED_FOR: self.forwarded_for,
-            Kind.FORWARDED_HOST: self.forwarded_host,
-            Kind.FORWARDED_PROTO: self.forwarded_proto,
-        }
-        for kind, field in fields:
-            if kind is Kind.VOUCHED:
-                self.vouched.append(field)
-            else:
-                by_kind[kind].append(field[1])
-
-
 def _host(values: Sequence[bytes], http_version: str) -> bytes | None:
     """The one host that a request names (RFC 9112 §3.2); None where it may go without."""
     if len(values) == 1 and is_host(values[0]):
@@ -135,23 +96,25 @@ def request_head(
     if _TARGET.fullmatch(target) is None:
         raise RequestInvalid("target")
     kept: list[Header] = []
-    special: list[tuple[Kind, Header]] = []
+    read: dict[Kind, list[bytes]] = {}
+    vouched: list[Header] = []
     for field in headers:
         kind = _kinds[field[0]]
         if kind is None:
             kept.append(field)
+        elif kind is Kind.VOUCHED:
+            vouched.append(field)
         elif kind is not Kind.DROPPED:
-            special.append((kind, field))
-    seen = _Special(special)
-    if listed := connection_options(seen.connection):
+            read.setdefault(kind, []).append(field[1])
+    if Kind.CONNECTION in read and (listed := connection_options(read[Kind.CONNECTION])):
         kept = [field for field in kept if field[0] not in listed]
-    host = _host(seen.hosts, http_version)
+    host = _host(read.get(Kind.HOST, ()), http_version)
     if rules.trust.believes(peer):
-        kept += seen.vouched
+        kept += vouched
         fields = forwarding_fields(
-            rules.trust.chain(peer, seen.forwarded_for),
-            told_scheme(seen.forwarded_proto) or _SCHEMES[scheme],
-            told(seen.forwarded_host) or host,
+            rules.trust.chain(peer, read.get(Kind.FORWARDED_FOR, ())),
+            told_scheme(read.get(Kind.FORWARDED_PROTO, ())) or _SCHEMES[scheme],
+            told(read.get(Kind.FORWARDED_HOST, ())) or host,
         )
     else:
         fields = direct_fields(peer, _SCHEMES[scheme], host)
@@ -165,4 +128,7 @@ def request_head(
     breaks = len(lines) - 1 + fields.count(b"\n")
     if start.count(b"\n") != breaks or start.count(b"\r") != breaks or b"\0" in start:
         raise RequestInvalid("a field with a line break or NUL")
-    return RequestHead(start, body_length(seen.lengths, seen.codings, http_version))
+    length = body_length(
+        read.get(Kind.CONTENT_LENGTH, ()), read.get(Kind.TRANSFER_ENCODING, ()), http_version
+    )
+    return RequestHead(start, length)

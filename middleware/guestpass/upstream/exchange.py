@@ -97,7 +97,8 @@ class Exchange:
         if not more:
             self._ended = ended  # from here on nobody else calls receive, so that a beat may listen
         data = self._head.start + _framed(body, length, more=more)
-        connection = await self._begin(data, sent=not more)
+        connection = self._pool.take() or await self._queue()
+        self._begin(connection, data, sent=not more)
         if more:
             left = length - len(body) if length >= 0 else None
             self._task = asyncio.create_task(self._upload(connection, left))
@@ -108,7 +109,8 @@ class Exchange:
                 raise
             self._release()
             self._pool.drop_idle()
-            connection = await self._begin(data, sent=True)
+            connection = await self._queue()
+            self._begin(connection, data, sent=True)
             await connection.head()
         await self._respond(connection)
 
@@ -141,17 +143,16 @@ class Exchange:
 
     # --- the connection -----------------------------------------------------------------------------------
 
-    async def _begin(self, data: bytes, *, sent: bool) -> Http1Connection:
-        connection = self._pool.take()
-        if connection is None:
-            self._ticket = self._pool.ask()
-            try:
-                connection = await self._pool.granted(self._ticket)
-            finally:
-                self._ticket = None
+    async def _queue(self) -> Http1Connection:
+        self._ticket = self._pool.ask()
+        try:
+            return await self._pool.granted(self._ticket)
+        finally:
+            self._ticket = None
+
+    def _begin(self, connection: Http1Connection, data: bytes, *, sent: bool) -> None:
         self._connection = connection
         connection.begin(data, for_head=self._method == "HEAD", sent=sent)
-        return connection
 
     def _release(self) -> None:
         """Give the connection back as soon as the response is whole, before the client has taken it."""

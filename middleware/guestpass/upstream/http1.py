@@ -57,8 +57,6 @@ class Http1Connection(asyncio.Protocol):
         self._buffered = 0
         self._received = 0
         self._exchanges = 0
-        self._fields = 0
-        self._head_bytes = 0
         self._for_head = False
         self._reusable = True
         self._until_close = False
@@ -117,7 +115,7 @@ class Http1Connection(asyncio.Protocol):
         """
         self._exchanges += 1
         self._state = _HEAD
-        self._received = self._fields = self._head_bytes = 0
+        self._received = 0
         self._for_head = for_head
         self._sent = sent
         self._until_close = False
@@ -293,10 +291,6 @@ class Http1Connection(asyncio.Protocol):
         """Take one field line; those of a trailer section are dropped, as nothing vouches for them."""
         if self._state != _HEAD:
             return
-        self._fields += 1
-        self._head_bytes += len(name) + len(value) + 4
-        if self._fields > MOST_FIELDS or self._head_bytes > MOST_HEAD_BYTES:
-            raise UpstreamFailed("response head too large")
         lower = _names[name]
         if lower is not None:
             self.headers.append((lower, value.rstrip(b" \t")))
@@ -320,6 +314,11 @@ class Http1Connection(asyncio.Protocol):
             self.headers = []
             self._connection = []
             return
+        if len(self.headers) > MOST_FIELDS or (
+            self._received > MOST_HEAD_BYTES
+            and sum(len(name) + len(value) for name, value in self.headers) > MOST_HEAD_BYTES
+        ):
+            raise UpstreamFailed("response head too large")
         if status > 599:  # noqa: PLR2004  RFC 9110 §15: invalid
             raise UpstreamFailed("invalid status")
         if self._codings and b",".join(self._codings).strip(b" \t").lower() != b"chunked":
