@@ -262,7 +262,7 @@ class Gate:
             token, query = self._token(request, sifted)
             if token is not None:
                 # The usual case, in as few steps as it takes: known, fresh, and nothing to ask again.
-                entry = self.cache.get(token.id)
+                entry = self.cache.get(token.digest)
                 if (
                     entry is not None
                     and self.clock.time() < entry.fresh_until
@@ -347,7 +347,7 @@ class Gate:
         """
         if self.clock.monotonic() >= self.verifier.recheck_at:
             await self.verifier.recheck()
-        known = self.cache.get(token.id)
+        known = self.cache.get(token.digest)
         if known is not None:
             return known
         if self._failed is not None and client:
@@ -362,7 +362,7 @@ class Gate:
             raise verdict.error
         entry = await self._prepared(verdict)
         if self.clock.time() < entry.dead_at:
-            self.cache.put(token.id, entry, generation=generation)
+            self.cache.put(token.digest, entry, generation=generation)
         return entry
 
     async def _prepared(self, verdict: Genuine) -> Entry:

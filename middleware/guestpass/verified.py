@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from guestpass.core.decision import Genuine
 from guestpass.core.identity import Guest
-from guestpass.core.model import Header, Thumbprint, TokenId, UnixTime
+from guestpass.core.model import Header, Thumbprint, TokenDigest, UnixTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class VerifiedTokens:
     def __init__(self, most: int) -> None:
         """Hold up to `most` entries, which must be at least 2."""
         self._half = max(1, most // 2)
-        self._young: dict[TokenId, Entry] = {}
-        self._old: dict[TokenId, Entry] = {}
+        self._young: dict[TokenDigest, Entry] = {}
+        self._old: dict[TokenDigest, Entry] = {}
         self.generation = 0
         self.hits = 0
         self.misses = 0
@@ -50,19 +50,19 @@ class VerifiedTokens:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, token_id: TokenId) -> Entry | None:
+    def get(self, digest: TokenDigest) -> Entry | None:
         """The entry for a token, dead or alive; None if it was never verified, or was evicted."""
-        entry = self._young.get(token_id)
+        entry = self._young.get(digest)
         if entry is None:
-            entry = self._old.pop(token_id, None)
+            entry = self._old.pop(digest, None)
             if entry is None:
                 self.misses += 1
                 return None
-            self._keep(token_id, entry)
+            self._keep(digest, entry)
         self.hits += 1
         return entry
 
-    def put(self, token_id: TokenId, entry: Entry, *, generation: int) -> None:
+    def put(self, digest: TokenDigest, entry: Entry, *, generation: int) -> None:
         """Add or replace an entry, unless entries were evicted since `generation` was read.
 
         Between a verdict and this call a key may have been retired; such a verdict serves its one
@@ -70,20 +70,14 @@ class VerifiedTokens:
         """
         if generation != self.generation:
             return
-        self._old.pop(token_id, None)
-        self._keep(token_id, entry)
+        self._old.pop(digest, None)
+        self._keep(digest, entry)
 
-    def _keep(self, token_id: TokenId, entry: Entry) -> None:
-        if len(self._young) >= self._half and token_id not in self._young:
+    def _keep(self, digest: TokenDigest, entry: Entry) -> None:
+        if len(self._young) >= self._half and digest not in self._young:
             self._old = self._young
             self._young = {}
-        self._young[token_id] = entry
-
-    def drop(self, token_id: TokenId) -> None:
-        """Forget one token."""
-        self.generation += 1
-        self._young.pop(token_id, None)
-        self._old.pop(token_id, None)
+        self._young[digest] = entry
 
     def drop_keys(self, retired: frozenset[Thumbprint]) -> None:
         """Forget every token that one of these keys verified."""

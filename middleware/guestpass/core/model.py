@@ -14,8 +14,16 @@ UnixTime = NewType("UnixTime", float)
 MonotonicTime = NewType("MonotonicTime", float)
 """An instant of a clock that never steps: seconds from an arbitrary start. For caches and deadlines."""
 
+TokenDigest = NewType("TokenDigest", bytes)
+"""SHA-256 of a token's compact serialization, 32 bytes: one spelling of one token, good or forged."""
+
 TokenId = NewType("TokenId", bytes)
-"""SHA-256 of a token's compact serialization, 32 bytes: names a token without holding it."""
+"""SHA-256 of a token's signing input (RFC 7515 §5.1), 32 bytes: names what was signed, without holding it.
+
+The signature is left out because whoever holds an ECDSA token can write a second valid signature for it,
+(r, n - s), without the key: two spellings must not be two tokens to rotate or to revoke. It is an identity
+for verified tokens only; a forged signature shares it.
+"""
 
 Thumbprint = NewType("Thumbprint", str)
 """JWK SHA-256 thumbprint (RFC 7638): names a key by its content, whatever kid it is published under."""
@@ -37,10 +45,17 @@ class RawToken:
         self._id: TokenId | None = None
 
     @property
+    def digest(self) -> TokenDigest:
+        """The key of a cache of verdicts: every octet of the token counts."""
+        return TokenDigest(sha256(self.compact).digest())
+
+    @property
     def id(self) -> TokenId:
-        """The token's digest, by which caches, stores and logs know it."""
+        """The name under which stores and logs know the token, once it is verified."""
         if self._id is None:
-            self._id = TokenId(sha256(self.compact).digest())
+            signed, _, _ = self.compact.rpartition(b".")
+            is_jws = signed.count(b".") == 1  # of an opaque token every octet counts
+            self._id = TokenId(sha256(signed if is_jws else self.compact).digest())
         return self._id
 
     def __eq__(self, other: object) -> bool:
