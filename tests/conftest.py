@@ -1,6 +1,10 @@
-"""How every test runs: property tests without a deadline, as a loaded machine says nothing of the code."""
+"""What every test shares: how hard hypothesis looks."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("guestpass", deadline=None)
-settings.load_profile("guestpass")
+# A shared machine stalls now and then, which says nothing of the code: no deadline on a single example.
+settings.register_profile("default", deadline=None)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("default")
