@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+from forge import published, rsa_key, sign
 from starlette.types import ASGIApp, Message, Scope
 
-from forge import published, rsa_key, sign
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.core import strict_json

@@ -84,10 +84,7 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) ->
         store=MemoryStore(clock),
         clock=clock,
         policy=policy,
-        rules=[
-            Rule(frozenset(rule.methods) or None, rule.path, Protection(rule.protection))
-            for rule in settings.rules
-        ],
+        rules=[Rule(rule.methods, rule.path, Protection(rule.protection)) for rule in settings.rules],
         open_paths=[path for path in _own_paths(settings) if path is not None],
         surface=build_surface(settings),
         failed_verification=_limiter(limits.failed_verification, clock),

@@ -4,6 +4,7 @@ import logging
 
 import anyio
 import pytest
+from kit import ADA, NOW, HeldClock, World, token, world
 
 from guestpass import events
 from guestpass.adapters.memory_store import MemoryStore
@@ -13,7 +14,6 @@ from guestpass.core.model import Identity, Policy, RawToken, Successor, TokenId,
 from guestpass.errors import Fault, IssuerMisconfigured, TokenRefused, Unavailable
 from guestpass.gate import Admitted, Refused
 from guestpass.ports import Lease
-from kit import ADA, NOW, HeldClock, World, token, world
 
 pytestmark = pytest.mark.anyio
 
@@ -234,15 +234,14 @@ async def test_a_leader_who_hangs_up_loses_nothing(exp: float) -> None:
         followers.append(await successor_for(w, raw))
 
     with anyio.fail_after(5):
-        async with anyio.create_task_group() as tasks:
-            async with anyio.create_task_group() as client:
-                client.start_soon(leader)
-                await w.issuer.asked.wait()
-                for _ in range(10):
-                    tasks.start_soon(follower)
-                await anyio.lowlevel.checkpoint()
-                client.cancel_scope.cancel()
-                w.issuer.hold.set()
+        async with anyio.create_task_group() as tasks, anyio.create_task_group() as client:
+            client.start_soon(leader)
+            await w.issuer.asked.wait()
+            for _ in range(10):
+                tasks.start_soon(follower)
+            await anyio.lowlevel.checkpoint()
+            client.cancel_scope.cancel()
+            w.issuer.hold.set()
     assert len(w.issuer.calls) == 1
     assert len(set(followers)) == 1
     assert None not in followers
