@@ -51,7 +51,7 @@ class ServerSettings:
         readyz: The path that says whether it can serve.
         trusted_proxies: Addresses and networks whose X-Forwarded-For and Forwarded are believed.
         drain_timeout: Seconds that requests get to finish after SIGTERM.
-        log_format: One JSON object a line, or text for a person.
+        log_format: One JSON object a line, or text for a person; auto: text on a terminal, else JSON.
         log_level: The least level that is logged.
     """
 
@@ -66,7 +66,7 @@ class ServerSettings:
     readyz: str | None = "/readyz"
     trusted_proxies: tuple[str, ...] = ()
     drain_timeout: float = 30.0
-    log_format: Literal["json", "text"] = "json"
+    log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     def __post_init__(self) -> None:
