@@ -24,13 +24,10 @@ from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.config import IssuerSettings, Rate, Settings, VerifySettings, load
 from guestpass.core.bearer import Sources
-from guestpass.core.claims import ClaimRules
 from guestpass.core.cors import Cors
 from guestpass.core.forwarded import Trust, parse_networks
-from guestpass.core.freshness import Freshness
 from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import CookieDelivery, Fields
-from guestpass.core.matching import Protection, Rule
 from guestpass.errors import ConfigError
 from guestpass.gate import Gate, Surface
 from guestpass.ports import Clock, KeySource, Limiter, TokenIssuer
@@ -39,7 +36,6 @@ from guestpass.verifier import JwksVerifier
 PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
 """Where the keys that we sign with are published."""
 
-_ISSUER_NAMES: Final = {"guesttoken": "genesys-cloud-webchat", "local": "guestpass"}
 _SAME_SITE: Final = {"lax": "Lax", "strict": "Strict", "none": "None"}
 
 G = TypeVar("G", bound=Gate)
@@ -63,17 +59,9 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) ->
     verify, policy, limits = settings.verify, settings.policy, settings.limits
     if settings.store.shared:
         raise ConfigError("store.url", f"{settings.store.scheme}:// is not supported yet; use memory://")
-    rules = ClaimRules(
-        issuer=_issuer_name(settings.issuer, verify),
-        audience=frozenset(verify.audience) or None,
-        leeway=policy.leeway,
-        max_lifetime=policy.max_lifetime,
-        name_claim=verify.name_claim,
-        email_claim=verify.email_claim,
-    )
     verifier = JwksVerifier(
         parts.keys,
-        rules,
+        settings.claim_rules(),
         algorithms=frozenset(verify.algorithms),
         types=frozenset(name.lower() for name in verify.types),
         clock=clock,
@@ -84,7 +72,7 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) ->
         store=MemoryStore(clock),
         clock=clock,
         policy=policy,
-        rules=[Rule(rule.methods, rule.path, Protection(rule.protection)) for rule in settings.rules],
+        rules=settings.rules,
         open_paths=[path for path in _own_paths(settings) if path is not None],
         surface=build_surface(settings),
         failed_verification=_limiter(limits.failed_verification, clock),
@@ -100,7 +88,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
     if issuer.kind == "local":
         local = LocalIssuer(
             LocalSettings(
-                issuer=_issuer_name(issuer, verify),
+                issuer=settings.claim_rules().issuer,
                 audience=verify.audience[0] if verify.audience else None,
                 lifetime=issuer.lifetime,
                 algorithm=issuer.algorithm,
@@ -172,7 +160,14 @@ def build_app(settings: Settings) -> ASGIApp:
         preserve_host=upstream.preserve_host,
         trusted_proxies=server.trusted_proxies,
         header_timeout=upstream.response_timeout,
-        limits=PoolLimits(),
+        limits=PoolLimits(
+            max_connections=upstream.max_connections,
+            max_waiting=upstream.max_waiting,
+            wait_timeout=upstream.wait_timeout,
+            connect_timeout=upstream.connect_timeout,
+            idle_timeout=upstream.idle_timeout,
+            max_age=upstream.max_age,
+        ),
     )
     own: dict[str | None, ASGIApp] = {
         server.token_endpoint: TokenEndpoint(
@@ -202,13 +197,6 @@ def _own_paths(settings: Settings) -> tuple[str | None, ...]:
     server = settings.server
     published = PUBLISHED_KEYS if settings.issuer.kind == "local" else None
     return server.token_endpoint, server.client_script, server.livez, server.readyz, published
-
-
-def _issuer_name(issuer: IssuerSettings, verify: VerifySettings) -> str:
-    name = verify.issuer or _ISSUER_NAMES.get(issuer.kind)
-    if name is None:
-        raise ConfigError("verify.issuer", f"must be set for kind {issuer.kind!r}")
-    return name
 
 
 def _hosts(issuer: IssuerSettings) -> Hosts:
@@ -245,14 +233,9 @@ def _configured_keys(verify: VerifySettings, clock: Clock) -> KeySource | None:
 
 
 def _remote_keys(url: str, verify: VerifySettings, clock: Clock) -> RemoteJwks:
-    freshness = Freshness(
-        max_age=verify.max_age,
-        min_age=min(verify.max_age, Freshness().min_age),
-        max_stale=verify.max_stale,
-        cooldown=verify.cooldown,
-    )
+    algorithms = frozenset(verify.algorithms)
     return RemoteJwks(
-        url, algorithms=frozenset(verify.algorithms), clock=clock, freshness=freshness, timeout=verify.timeout
+        url, algorithms=algorithms, clock=clock, freshness=verify.freshness, timeout=verify.timeout
     )
 
 

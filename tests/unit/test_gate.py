@@ -9,7 +9,7 @@ from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.core.bearer import Sources
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import Policy, RawToken, Thumbprint
+from guestpass.core.model import MonotonicTime, Policy, RawToken, Thumbprint
 from guestpass.errors import (
     PathAmbiguous,
     SessionExpired,
@@ -309,17 +309,17 @@ class Keys(StaticJwks):
     def __init__(self) -> None:
         super().__init__(jwks("rsa"), algorithms=ALGORITHMS)
         self.callbacks: list[Retired] = []
-        self.due = float("inf")
+        self.due = MonotonicTime(float("inf"))
         self.down = False
 
     @property
-    def recheck_at(self) -> float:  # type: ignore[override]  # a plain float does
+    def recheck_at(self) -> MonotonicTime:
         return self.due
 
     async def recheck(self) -> None:
         if self.down:
             raise Unavailable(retry_after=1)
-        self.due = float("inf")
+        self.due = MonotonicTime(float("inf"))
 
     def on_retired(self, callback: Retired) -> None:
         self.callbacks.append(callback)
@@ -346,7 +346,7 @@ async def test_a_remembered_token_does_not_outlive_the_trust_in_its_keys() -> No
     w = world(keys=keys)
     raw = token()
     await admitted(w, raw)
-    keys.due, keys.down = 0.0, True
+    keys.due, keys.down = MonotonicTime(0), True
     assert isinstance((await refused(w, raw)).error, Unavailable)
     keys.down = False
     assert isinstance(await w.admit(raw), Admitted)
