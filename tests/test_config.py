@@ -364,6 +364,16 @@ def test_a_file_of_another_shape_is_one_error(write: Write, text: str) -> None:
     assert refused(write(text)).code == "config"
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "[::1]"])
+def test_a_loopback_issuer_may_be_reached_without_tls(host: str) -> None:
+    assert load(None, {"GUESTPASS_ISSUER__GATEWAY": f"http://{host}:9100"}).issuer.gateway
+
+
+@pytest.mark.parametrize("host", ["localhost.example", "127.0.0.1.example", "[::2]", "0.0.0.0"])
+def test_a_host_that_only_looks_like_loopback_may_not(host: str) -> None:
+    assert refused(environ={"GUESTPASS_ISSUER__GATEWAY": f"http://{host}:9100"}).field == "issuer.gateway"
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.toml").field == str(tmp_path / "none.toml")
 
@@ -416,6 +426,11 @@ def test_a_secret_in_the_file_of_the_wrong_type_is_not_quoted(write: Write) -> N
     error = refused(write(f'[store]\nsecret = ["{SECRET}"]'))
     assert error.field == "store.secret"
     assert SECRET not in str(error)
+
+
+def test_equal_secrets_are_one_value() -> None:
+    assert {Secret("a"), Secret("a"), Secret("b")} == {Secret("a"), Secret("b")}
+    assert Secret("a") != "a"
 
 
 # --- by hand, and the documentation -----------------------------------------------------------------------

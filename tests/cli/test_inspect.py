@@ -4,11 +4,14 @@ import json
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 from forge import ec_key, published, rsa_key, sign
 
 from guestpass.cli.app import guestpass
+from guestpass.fake_vendor import FakeVendor
+from guestpass.testing import serving
 
 HEADER = {"alg": "RS256", "kid": "rsa", "typ": "JWT"}
 JWKS = json.dumps({"keys": [published(rsa_key())]})
@@ -62,6 +65,20 @@ def test_keys_that_cannot_be_fetched_are_a_failure_and_no_verdict() -> None:
     assert result.exit_code == 1
     assert "Temporarily unavailable" in result.stderr
     assert "refused" not in result.stdout
+
+
+def test_keys_are_looked_for_where_the_configured_issuer_publishes_them() -> None:
+    with serving(FakeVendor()) as url, httpx.Client(base_url=url, trust_env=False) as client:
+        form, credentials = {"grant_type": "client_credentials"}, ("fake-client", "fake-secret")
+        access = client.post("/oauth/token", data=form, auth=credentials).json()["access_token"]
+        minted = client.post(
+            "/api/v2/webchat/v1/guesttokens",
+            json={"name": "Ada", "email": "ada@example.org"},
+            headers={"Authorization": f"Bearer {access}"},
+        )
+        result = inspect(minted.json()["token"].encode(), GUESTPASS_ISSUER__GATEWAY=url)
+    assert result.exit_code == 0
+    assert "genuine" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from typing import Any, Final
 import anyio
 import click
 
-from guestpass.adapters.remote_jwks import RemoteJwks
-from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.system_clock import SystemClock
 from guestpass.cli.app import FAILED
 from guestpass.cli.options import config_option
@@ -21,9 +19,10 @@ from guestpass.core import base64url, jws
 from guestpass.core.decision import Genuine, Invalid, schedule
 from guestpass.core.model import RawToken, UnixTime, short
 from guestpass.core.strict_json import loads_object
-from guestpass.errors import ConfigError, TokenError
+from guestpass.errors import TokenError
 from guestpass.ports import KeySource
 from guestpass.verifier import JwksVerifier
+from guestpass.wiring import build_keys
 
 _INSTANTS: Final = ("iat", "nbf", "exp")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -128,23 +127,13 @@ async def _verify(token: RawToken, keys: KeySource, settings: Settings) -> str |
 
 
 def _keys(settings: Settings) -> KeySource | None:
-    """The keys that are configured outright: inline, in a file, or by URL."""
-    verify = settings.verify
-    algorithms = frozenset(verify.algorithms)
-    if verify.jwks_url is not None:
-        return RemoteJwks(
-            verify.jwks_url,
-            algorithms=algorithms,
-            clock=SystemClock(),
-            freshness=verify.freshness,
-            timeout=verify.timeout,
-        )
-    if verify.jwks_file is not None:
-        try:
-            return StaticJwks(verify.jwks_file.read_bytes(), algorithms=algorithms)
-        except OSError:
-            raise ConfigError("verify.jwks_file", "must name a readable file") from None
-    return None if verify.jwks is None else StaticJwks(verify.jwks.encode(), algorithms=algorithms)
+    """The configured keys: none unless someone named them, or an issuer that publishes them."""
+    verify, issuer = settings.verify, settings.issuer
+    named = (verify.jwks, verify.jwks_file, verify.jwks_url)
+    published = issuer.kind == "guesttoken" and not (issuer.gateway is None and issuer.client_id is None)
+    if published or any(source is not None for source in named):
+        return build_keys(settings, SystemClock())
+    return None
 
 
 def _reason(error: TokenError) -> str:

@@ -116,7 +116,7 @@ class UpstreamSettings:
     max_age: float = 600.0
     max_connections: int = 256
     max_waiting: int = 1024
-    preserve_host: bool = False
+    preserve_host: bool = True
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
