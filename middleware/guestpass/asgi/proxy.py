@@ -16,6 +16,7 @@ from guestpass.core.model import Header
 from guestpass.core.request_head import ProxyRules, request_head
 from guestpass.errors import ConfigError, Fault, RequestInvalid
 from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
+from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.exchange import Exchange
 from guestpass.upstream.http1 import Abandoned
 from guestpass.upstream.origin import Origin
@@ -42,6 +43,7 @@ class ReverseProxy:
         trusted_proxies: Iterable[str] = (),
         header_timeout: float = 60.0,
         limits: PoolLimits | None = None,
+        tls: BackendTls | None = None,
     ) -> None:
         """Check the configuration.
 
@@ -52,17 +54,19 @@ class ReverseProxy:
             header_timeout: Seconds that the backend may take until the head of its response, or to take
                 more of a body. There is no limit on the time between parts of a response.
             limits: Connections, their queue and their ages.
+            tls: Certificates, for an `https://` backend.
 
         Raises:
             ConfigError: One of these breaks its rule.
         """
         if not 0 < header_timeout < float("inf"):
             raise ConfigError("upstream.header_timeout", "must be a finite number of seconds above zero")
-        self._origin = Origin.parse(upstream)
+        origin = Origin.parse(upstream)
         self._limits = limits or PoolLimits()
+        self._dialer = Dialer(origin, tls or BackendTls(), timeout=self._limits.connect_timeout)
         self._header_timeout = header_timeout
         self._rules = ProxyRules(
-            authority=self._origin.authority,
+            authority=origin.authority,
             preserve_host=preserve_host,
             trust=Trust(parse_networks(trusted_proxies, field="upstream.trusted_proxies")),
         )
@@ -106,7 +110,7 @@ class ReverseProxy:
         if self.pool is None or self._pulse is None or self._loop is not loop:
             self._loop = loop
             self._pulse = Pulse(min(_BEAT, self._header_timeout / 4, self._limits.wait_timeout / 4))
-            self.pool = Pool(self._origin, self._limits, self._pulse)
+            self.pool = Pool(self._dialer, self._limits, self._pulse)
         return self.pool, self._pulse
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,19 +5,13 @@ the pool's own, never by a request: a guest that hangs up meanwhile costs nothin
 """
 
 import asyncio
-import ssl
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
-from guestpass.errors import (
-    ConfigError,
-    PoolExhausted,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-)
+from guestpass.errors import ConfigError, Fault, PoolExhausted
+from guestpass.upstream.dial import Dialer
 from guestpass.upstream.http1 import Http1Connection
-from guestpass.upstream.origin import Origin
 from guestpass.upstream.pulse import Pulse
 
 _RETRY_AFTER: Final = 1.0
@@ -62,14 +56,11 @@ class Pool:
         opening: Connections that are being opened.
     """
 
-    def __init__(
-        self, origin: Origin, limits: PoolLimits, pulse: Pulse, tls: ssl.SSLContext | None = None
-    ) -> None:
-        self.origin = origin
+    def __init__(self, dialer: Dialer, limits: PoolLimits, pulse: Pulse) -> None:
         self.limits = limits
         self.in_use = 0
         self.opening = 0
-        self._tls = tls
+        self._dialer = dialer
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
         self._idle: deque[Http1Connection] = deque()
@@ -203,41 +194,21 @@ class Pool:
             task.add_done_callback(self._dials.discard)
 
     async def _open_one(self) -> None:
-        error: Exception
         try:
-            async with asyncio.timeout(self.limits.connect_timeout):
-                connection = await self._connect()
-        except TimeoutError:
-            error = UpstreamTimeout("connect")
-        except (OSError, ssl.CertificateError) as exc:
-            error = UpstreamUnreachable("connect")
-            error.__cause__ = exc
-        else:
-            self._open.add(connection)
-            connection.opened_at = self._loop.time()
-            self._offer(connection, connection.opened_at)
-            return
-        finally:
+            connection = await self._dialer.open(lambda: Http1Connection(self._lost))
+        except Fault as error:
             self.opening -= 1
-        if self._waiting:
-            self._refuse_first(error)
-        self._dial()
-
-    async def _connect(self) -> Http1Connection:
-        def protocol() -> Http1Connection:
-            return Http1Connection(self._lost)
-
-        if self.origin.socket_path is not None:
-            _, connection = await self._loop.create_unix_connection(protocol, self.origin.socket_path)
-        else:
-            _, connection = await self._loop.create_connection(
-                protocol,
-                self.origin.host,
-                self.origin.port,
-                ssl=self._tls,
-                server_hostname=self.origin.host if self._tls is not None else None,
-            )
-        return connection
+            if self._waiting:
+                self._refuse_first(error)
+            self._dial()
+            return
+        except asyncio.CancelledError:
+            self.opening -= 1
+            raise
+        self.opening -= 1
+        self._open.add(connection)
+        connection.opened_at = self._loop.time()
+        self._offer(connection, connection.opened_at)
 
     def _lost(self, connection: Http1Connection) -> None:
         """Forget a connection that is gone, and open another if somebody waits for its place."""
