@@ -27,6 +27,7 @@ ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
 UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
 UPSTREAM_CUT_SHORT: Final = "upstream.cut_short"  # cause
 # The process.
+SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers
 
 

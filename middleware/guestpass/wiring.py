@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final, TypeVar
 
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
@@ -17,6 +18,8 @@ from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.remote_jwks import RemoteJwks
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.system_clock import SystemClock
+from guestpass.asgi.by_port import ByPort
+from guestpass.asgi.date import Dated
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.published_keys import PublishedKeys
@@ -179,7 +182,15 @@ def build_app(settings: Settings) -> ASGIApp:
     if parts.published is not None:
         own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
     guarded = GuestTokenMiddleware(proxy, gate=gate, trust=trust)
-    return Site(guarded, {path: app for path, app in own.items() if path is not None})
+    public: ASGIApp = Site(guarded, {path: app for path, app in own.items() if path is not None})
+    if server.admin_port is not None:
+        health: dict[str, ASGIApp] = {
+            server.livez or "/livez": Livez(),
+            server.readyz or "/readyz": Readyz(gate),
+        }
+        admin = Site(PlainTextResponse("Not Found", 404), health)
+        public = ByPort(public, {server.admin_port: admin})
+    return Dated(public, clock)
 
 
 def gate_from_env(kind: type[G]) -> G:

@@ -4,7 +4,7 @@ import json
 import logging
 import logging.config
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import example, given
@@ -77,7 +77,7 @@ def test_a_text_line_quotes_what_could_be_misread() -> None:
     assert line.endswith('warning upstream.failed reason="a b" cause="x=1" empty="" seconds=0.5')
 
 
-def raise_error(text: str) -> None:
+def raise_error(text: str) -> NoReturn:
     raise ValueError(text)
 
 
