@@ -16,7 +16,7 @@ _CHUNK: Final = 64 * 1024
 _ILLEGAL: Final[Header] = (b"x-cut", b"\r\n")
 
 
-class ConnectionCut(ConnectionResetError):
+class ConnectionCutError(ConnectionResetError):
     """Raised through the server so that it closes the connection: a fault at work, not a bug."""
 
 
@@ -31,7 +31,7 @@ async def deliver(reply: Reply, rule: Rule | None, *, head: bool, receive: Recei
         send: Of this request.
 
     Raises:
-        ConnectionCut: The connection is to be closed now.
+        ConnectionCutError: The connection is to be closed now.
     """
     action = rule.action if rule else None
     seconds = rule.seconds if rule else 0.0
@@ -43,7 +43,7 @@ async def deliver(reply: Reply, rule: Rule | None, *, head: bool, receive: Recei
     body = b"" if head else reply.body
     if action == "truncated":
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
-        raise ConnectionCut("fault: truncated")
+        raise ConnectionCutError("fault: truncated")
     step = 1 if action == "drip" else _CHUNK
     for start in range(0, len(body), step):
         if action == "drip" and await hung_up(receive, seconds):
@@ -60,11 +60,11 @@ async def cut(send: Send) -> NoReturn:
     So it is with uvicorn, on both of its parsers. A client in process sees the exception itself.
 
     Raises:
-        ConnectionCut: Always.
+        ConnectionCutError: Always.
     """
     with suppress(Exception):  # each server has its own way to refuse the field
         await send({"type": "http.response.start", "status": 500, "headers": [_ILLEGAL]})
-    raise ConnectionCut("fault: no answer")
+    raise ConnectionCutError("fault: no answer")
 
 
 async def hung_up(receive: Receive, seconds: float = inf) -> bool:

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guestpass.fake_vendor.app import FakeVendor
-from guestpass.fake_vendor.delivery import ConnectionCut
+from guestpass.fake_vendor.delivery import ConnectionCutError
 
 _PATIENCE: Final = 10.0  # seconds for a server to start or to end; it takes some hundredths
 
@@ -84,16 +84,16 @@ def serving(app: ASGIApp, *, http: Literal["auto", "h11", "httptools"] = "auto")
 @contextmanager
 def _calm() -> Iterator[None]:
     """Keep uvicorn from logging a traceback for each connection that is cut on purpose."""
+
+    def by_accident(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], ConnectionCutError | CancelledError))
+
     logger = logging.getLogger("uvicorn.error")
-    logger.addFilter(_by_accident)
+    logger.addFilter(by_accident)
     try:
         yield
     finally:
-        logger.removeFilter(_by_accident)
-
-
-def _by_accident(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], ConnectionCut | CancelledError))
+        logger.removeFilter(by_accident)
 
 
 class _Server(uvicorn.Server):
