@@ -3,7 +3,7 @@
 Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands over this one gate.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
@@ -14,10 +14,12 @@ from anyio.abc import TaskGroup
 from guestpass.core import bearer
 from guestpass.core.cors import Cors
 from guestpass.core.decision import Absent, Forward, Genuine, Invalid, Reject, Rotate, decide, schedule
+from guestpass.core.forwarded import NOBODY, Trust
 from guestpass.core.identity import ANONYMOUS, Guest, IdentityMap, guest_of, identity_headers, owned
 from guestpass.core.inject import CookieDelivery, Fields, expose, vary
+from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
-from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime
+from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
 from guestpass.errors import GuestpassError, PathAmbiguous, TooManyRequests, Unavailable
 from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
@@ -40,7 +42,7 @@ class Request:
         query: The query string, byte for byte.
         websocket: Whether this opens a WebSocket.
         subprotocols: What a WebSocket's client offers.
-        client: The client's address, or "" if unknown: the key of limits.
+        peer: The address at the other end of the socket; None if it has none.
     """
 
     method: str
@@ -50,7 +52,7 @@ class Request:
     query: bytes = b""
     websocket: bool = False
     subprotocols: Sequence[str] = ()
-    client: str = ""
+    peer: str | None = None
 
 
 class Delivery:
@@ -177,6 +179,7 @@ class Gate:
         failed_verification: Limiter | None = None,
         budget: Limiter | None = None,
         cache_size: int = 20_000,
+        trust: Trust = NOBODY,
     ) -> None:
         """Wire the parts together.
 
@@ -192,6 +195,7 @@ class Gate:
             failed_verification: Limits failed verifications per client address; None: no limit.
             budget: Limits calls of the issuer, all together; None: no limit of ours.
             cache_size: The most verified tokens to remember.
+            trust: Proxies whose word on a client's address counts, for limits by address.
         """
         self.policy = policy or Policy()
         self.surface = surface or Surface()
@@ -199,6 +203,7 @@ class Gate:
         self.issuer = issuer
         self.store = store
         self.clock = clock
+        self.trust = trust
         self.rotation = Rotation(
             issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock, budget=budget
         )
@@ -209,6 +214,7 @@ class Gate:
         self._sieve = bearer.Sieve(
             self.surface.sources, owned=names, forward_token=self.surface.forward_token
         )
+        self._reads_query = self.surface.sources.query is not None
         self._tasks: TaskGroup | None = None
         verifier.on_retired(self.cache.drop_keys)
 
@@ -238,17 +244,22 @@ class Gate:
         """
         if self._tasks is not None:
             raise RuntimeError("this gate runs in the background already: enter background() once")
+        failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
                 tasks.start_soon(self.verifier.run)
                 yield
+            except Exception as exc:  # noqa: BLE001  raised again below, as it is: the group would wrap it
+                failure = exc
             finally:
                 self._tasks = None
                 tasks.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
                     await self.issuer.aclose()
                     await self.store.aclose()
+        if failure is not None:
+            raise failure
 
     async def admit(self, request: Request) -> Admitted | Refused:
         """Decide on one request. Never raises a `GuestpassError`: a refusal is a value."""
@@ -258,20 +269,21 @@ class Gate:
         guarded = self._protection(request, sifted)
         if guarded is Protection.OFF:
             return Admitted(sifted.headers, request.query, None, origin=sifted.origin)
+        tokens = sifted.tokens
+        if len(tokens) == 1 and not request.websocket and not self._reads_query:
+            # The usual case, in as few steps as it takes: known, fresh, and nothing to ask again.
+            known = self.cache.get(token_digest(tokens[0][1]))
+            if (
+                known is not None
+                and self.clock.time() < known.fresh_until
+                and self.clock.monotonic() < self.verifier.recheck_at
+            ):
+                sifted.headers.extend(known.headers)
+                return Admitted(
+                    sifted.headers, request.query, known.guest, None, sifted.origin, known.dead_at
+                )
         try:
             token, query = self._token(request, sifted)
-            if token is not None:
-                # The usual case, in as few steps as it takes: known, fresh, and nothing to ask again.
-                entry = self.cache.get(token.digest)
-                if (
-                    entry is not None
-                    and self.clock.time() < entry.fresh_until
-                    and self.clock.monotonic() < self.verifier.recheck_at
-                ):
-                    sifted.headers.extend(entry.headers)
-                    return Admitted(
-                        sifted.headers, query, entry.guest, origin=sifted.origin, dead_at=entry.dead_at
-                    )
             outcome = await self._decide(token, request, anonymous=guarded is Protection.OPTIONAL)
         except GuestpassError as error:
             return Refused(error, sifted.origin)
@@ -281,8 +293,12 @@ class Gate:
         sifted.headers.extend(entry.headers)
         return Admitted(sifted.headers, query, entry.guest, delivery, sifted.origin, entry.dead_at)
 
+    def client_of(self, peer: str | None, headers: Iterable[Header]) -> str:
+        """The key under which a request's client is counted."""
+        return client_key(self.trust, peer, headers)
+
     def _protection(self, request: Request, sifted: bearer.Sifted) -> Protection:
-        if is_preflight(request.method, sifted.origin is not None, sifted.preflight_method):
+        if sifted.preflight_method and is_preflight(request.method, sifted.origin is not None, True):
             return Protection.OFF
         return self._rules.protection(request.method, request.path)
 
@@ -304,7 +320,7 @@ class Gate:
         if token is None:
             decision = decide(Absent(), self.policy, anonymous=anonymous, now=self.clock.time())
         else:
-            entry = await self.entry(token, client=request.client)
+            entry = await self.entry(token, client=self.client_of(request.peer, request.headers))
             decision = decide(entry.genuine, self.policy, anonymous=anonymous, now=self.clock.time())
         match decision:
             case Reject(error):

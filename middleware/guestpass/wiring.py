@@ -81,6 +81,7 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) ->
         failed_verification=_limiter(limits.failed_verification, clock),
         budget=_limiter(limits.mint_budget, clock),
         cache_size=verify.cache_size,
+        trust=Trust(parse_networks(settings.server.trusted_proxies, field="server.trusted_proxies")),
     )
 
 
@@ -157,7 +158,6 @@ def build_app(settings: Settings) -> ASGIApp:
         raise ConfigError("upstream.url", "must be one URL, such as http://127.0.0.1:9000")
     parts = build_parts(settings, clock)
     gate = build_gate(settings, Gate, parts, clock)
-    trust = Trust(parse_networks(server.trusted_proxies, field="server.trusted_proxies"))
     proxy = ReverseProxy(
         upstream.url[0],
         preserve_host=upstream.preserve_host,
@@ -173,15 +173,13 @@ def build_app(settings: Settings) -> ASGIApp:
         ),
     )
     own: dict[str | None, ASGIApp] = {
-        server.token_endpoint: TokenEndpoint(
-            gate, limiter=_limiter(settings.limits.token_endpoint, clock), trust=trust
-        ),
+        server.token_endpoint: TokenEndpoint(gate, limiter=_limiter(settings.limits.token_endpoint, clock)),
         server.livez: Livez(),
         server.readyz: Readyz(gate),
     }
     if parts.published is not None:
         own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
-    guarded = GuestTokenMiddleware(proxy, gate=gate, trust=trust)
+    guarded = GuestTokenMiddleware(proxy, gate=gate)
     public: ASGIApp = Site(guarded, {path: app for path, app in own.items() if path is not None})
     if server.admin_port is not None:
         health: dict[str, ASGIApp] = {

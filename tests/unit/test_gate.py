@@ -156,14 +156,14 @@ async def test_a_client_that_keeps_failing_is_refused_before_any_signature_work(
     w = world(clock=clock, failed_verification=MemoryLimiter(2, 60, clock))
     good = token()
     for _ in range(2):
-        await refused(w, RawToken(b"bad"), client="192.0.2.7")
-    outcome = await refused(w, good, client="192.0.2.7")
+        await refused(w, RawToken(b"bad"), peer="192.0.2.7")
+    outcome = await refused(w, good, peer="192.0.2.7")
     assert isinstance(outcome.error, TooManyRequests)
     assert outcome.error.retry_after == pytest.approx(60)
-    assert (await admitted(w, good, client="192.0.2.8")).guest is not None
-    assert (await admitted(w, good, client="192.0.2.7")).guest is not None  # known good costs nothing
+    assert (await admitted(w, good, peer="192.0.2.8")).guest is not None
+    assert (await admitted(w, good, peer="192.0.2.7")).guest is not None  # known good costs nothing
     clock.advance(60)
-    assert (await admitted(w, token(exp=NOW + 1801), client="192.0.2.7")).guest is not None
+    assert (await admitted(w, token(exp=NOW + 1801), peer="192.0.2.7")).guest is not None
 
 
 # --- rotation -------------------------------------------------------------------------------------------

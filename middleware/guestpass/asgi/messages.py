@@ -1,4 +1,11 @@
-"""ASGI messages made into values of ours, and ours into ASGI messages; nothing here decides."""
+"""ASGI messages made into values of ours, and ours into ASGI messages; nothing here decides.
+
+Which responses carry a successor is decided by the request alone, never by the response: where the route is
+guarded and the token was genuine and near or past its "exp", whatever the app answers carries it, be it 200,
+304, 404 or 500, the opening of a stream, `websocket.accept` or the denial of a WebSocket. A page that meets
+an error must not lose its session over it. Our own refusals carry none, as their token bought nothing; and
+routes that are `off`, our own paths and genuine preflights neither read a token nor mint one.
+"""
 
 from collections.abc import Awaitable, Sequence
 from typing import Final
@@ -6,11 +13,9 @@ from typing import Final
 from starlette.authentication import AuthCredentials
 from starlette.types import Message, Receive, Scope, Send
 
-from guestpass.asgi.client import client_key
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
-from guestpass.core.forwarded import Trust
 from guestpass.core.inject import set_cookie_field, token_fields, with_token
 from guestpass.core.model import Header
 from guestpass.core.paths import wire_path
@@ -24,9 +29,10 @@ _POLICY_VIOLATION: Final = 4000
 """A refused WebSocket closes with 4000 and the HTTP status it would have had: 4401, 4429, 4503."""
 
 
-def read_request(scope: Scope, trust: Trust) -> Request:
+def read_request(scope: Scope) -> Request:
     """What the gate must know of an `http` or `websocket` scope."""
     path = scope["path"]
+    client = scope.get("client")
     websocket = scope["type"] == "websocket"
     return Request(
         "GET" if websocket else scope["method"],
@@ -36,7 +42,7 @@ def read_request(scope: Scope, trust: Trust) -> Request:
         scope.get("query_string", b""),
         websocket,
         scope.get("subprotocols", ()) if websocket else (),
-        client_key(scope, trust),
+        client[0] if client else None,
     )
 
 
@@ -84,14 +90,25 @@ def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
     due = surface.varying if admitted.origin is None else surface.varying_and_exposing
     delivery = admitted.delivery
 
+    if delivery is None and scope["type"] == "http":  # nearly every request: nothing to wait for
+
+        def send_varying(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                # A fresh dict, as the app may reuse its own; "headers" is optional in ASGI.
+                message = {**message, "headers": [*message.get("headers", ()), *due]}
+            return send(message)
+
+        return send_varying
+
     async def start(message: Message) -> None:
-        headers: Sequence[Header] = message.get("headers", ())  # optional in ASGI
+        headers: Sequence[Header] = message.get("headers", ())
         delivered = await _delivered(gate, delivery)
         if message["type"] == "websocket.accept":
-            injected, appended = delivered or ((), ())
-            await send({**_accepting(message, scope), "headers": [*headers, *injected, *appended]})
+            if delivered is not None:
+                headers = _with_successor(headers, *delivered)
+            await send({**_accepting(message, scope), "headers": list(headers)})
         elif delivered is None:
-            await send({**message, "headers": [*headers, *due]})  # a fresh dict: the app may reuse its own
+            await send({**message, "headers": [*headers, *due]})
         else:
             injected, appended = delivered
             await send({**message, "headers": with_token(headers, injected, [*due, *appended])})
@@ -105,6 +122,14 @@ def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
 
 
 _OPENING: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+
+def _with_successor(
+    headers: Sequence[Header], injected: Sequence[Header], appended: Sequence[Header]
+) -> list[Header]:
+    """The fields of a handshake with ours in place of the app's of the same names, in whatever case."""
+    ours = {name for name, _ in injected}
+    return [*(header for header in headers if header[0].lower() not in ours), *injected, *appended]
 
 
 def _accepting(message: Message, scope: Scope) -> Message:

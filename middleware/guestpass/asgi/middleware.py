@@ -1,13 +1,13 @@
 """`GuestTokenMiddleware`: puts the gate in front of any ASGI app, for HTTP and for WebSockets."""
 
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Final
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse
-from guestpass.core.forwarded import NOBODY, Trust
 from guestpass.core.model import UnixTime
 from guestpass.gate import Admitted, Gate
 
@@ -18,23 +18,16 @@ TOKEN_EXPIRED: Final = 4401
 class GuestTokenMiddleware:
     """Verifies, rotates and injects guest tokens around `app`; pure ASGI, so nothing is buffered."""
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, trust: Trust = NOBODY) -> None:
-        """Stand in front of `app`; may run at import, as nothing is opened here.
-
-        Args:
-            app: Any ASGI app.
-            gate: What decides.
-            trust: Proxies whose word on a client's address counts, for limits by address.
-        """
+    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
+        """Stand in front of `app`; may run at import, as nothing is opened here."""
         self.app = app
         self.gate = gate
-        self.trust = trust
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "http" or kind == "websocket":  # noqa: PLR1714  a set costs more than two compares
-            outcome = await self.gate.admit(read_request(scope, self.trust))
+            outcome = await self.gate.admit(read_request(scope))
             if isinstance(outcome, Admitted):
                 await self._admitted(outcome, scope, receive, send)
             else:
@@ -54,9 +47,19 @@ class GuestTokenMiddleware:
         answer = answering(send, self.gate, outcome, scope)
         if scope["type"] == "websocket" and outcome.dead_at is not None:
             socket = _ExpiringSocket(self.gate, outcome.dead_at, receive, answer)
-            await self.app(inner, socket.receive, socket.send)
+            # Ours alone: whatever else the app raises, a wrapped one included, is the app's own.
+            with suppress(SocketExpired):
+                await self.app(inner, socket.receive, socket.send)
         else:
             await self.app(inner, receive, answer)
+
+
+class SocketExpired(OSError):
+    """Raised in an app that sends on a WebSocket whose token's time is over.
+
+    An `OSError`, as ASGI asks for when the client is gone: starlette makes `WebSocketDisconnect` of it. An app
+    that only ever sends would never learn of the end otherwise, and go on for ever.
+    """
 
 
 class _ExpiringSocket:
@@ -86,13 +89,25 @@ class _ExpiringSocket:
         return {"type": "websocket.disconnect", "code": TOKEN_EXPIRED, "reason": "token expired"}
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass a message on while the token lives; after that, what the app sends is dropped."""
+        """Pass a message on while the token lives.
+
+        Raises:
+            SocketExpired: The token's time is over, so the socket is closed; a close of the app's own then
+                is none, as closing twice is an error to the server.
+        """
         kind = message["type"]
+        if self._closed:
+            return self._gone(kind)
         if kind in {"websocket.accept", "websocket.close"}:
             self._open = kind == "websocket.accept"
         elif self._open and self._clock.time() >= self._dead_at:
-            return self._close()
+            return self._gone(kind)
         return self._send(message)
+
+    async def _gone(self, kind: str) -> None:
+        await self._close()
+        if kind != "websocket.close":
+            raise SocketExpired("token expired")
 
     async def _close(self) -> None:
         if not self._closed:

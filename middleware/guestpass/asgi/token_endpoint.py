@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
-from guestpass.asgi.client import client_key
 from guestpass.asgi.messages import refusal_fields
 from guestpass.asgi.problem import problem
 from guestpass.core import strict_json
 from guestpass.core.cors import Cors
-from guestpass.core.forwarded import NOBODY, Trust
+from guestpass.core.matching import is_preflight
 from guestpass.core.model import Header, Identity, RawToken
 from guestpass.errors import (
     ContentTooLarge,
@@ -50,7 +49,6 @@ class TokenEndpoint:
         limiter: Limiter | None = None,
         require_email: bool = True,
         refuse_invalid: bool = False,
-        trust: Trust = NOBODY,
     ) -> None:
         """Stand over `gate`.
 
@@ -59,12 +57,10 @@ class TokenEndpoint:
             limiter: Calls per client address; None: no limit.
             require_email: Whether the e-mail must be one; False lets an empty or odd one pass.
             refuse_invalid: `on_invalid = "refuse"`: 401 for a current token that is no good.
-            trust: Proxies whose word on the client's address counts.
         """
         self.gate = gate
         self.limiter = limiter
         self.require_email = require_email
-        self.trust = trust
         self.exchange = Exchange(gate, refuse_invalid=refuse_invalid)
         self.cors = gate.surface.cors or Cors(frozenset())
 
@@ -73,7 +69,8 @@ class TokenEndpoint:
         if scope["type"] != "http":
             raise RuntimeError("the token endpoint serves HTTP only")
         origin = _field(scope, b"origin")
-        if scope["method"] == "OPTIONS" and origin is not None:
+        asks_method = _field(scope, b"access-control-request-method") is not None
+        if is_preflight(scope["method"], origin is not None, asks_method):
             headers = _field_names(self.gate)
             allowed = self.cors.preflight_fields(origin, methods=("POST",), headers=headers)
             await _send(send, 204, [(b"cache-control", b"no-store"), *allowed], b"")
@@ -82,7 +79,8 @@ class TokenEndpoint:
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("method: must be POST")
-            client = client_key(scope, self.trust)
+            peer = scope.get("client")
+            client = self.gate.client_of(peer[0] if peer else None, scope["headers"])
             if self.limiter is not None:
                 quota = await self.limiter.hit(client)
                 if not quota.allowed:
