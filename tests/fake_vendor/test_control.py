@@ -49,6 +49,8 @@ async def test_the_state_shows_what_was_done(client: VendorClient, clock: Frozen
         "logins": 1,
         "live_access_tokens": 1,
         "mints": 1,
+        "exchanges": 0,
+        "refreshes": 0,
     }
 
 

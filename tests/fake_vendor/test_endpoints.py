@@ -287,7 +287,9 @@ async def test_every_reply_has_a_correlation_id_one_date_and_no_store(
     assert answers[0].headers["inin-correlation-id"] != answers[1].headers["inin-correlation-id"]
 
 
-@pytest.mark.parametrize("field", ["lifetime", "access_lifetime", "max_access_tokens", "rate"])
+@pytest.mark.parametrize(
+    "field", ["lifetime", "access_lifetime", "max_access_tokens", "rate", "jwt_lifetime", "refresh_lifetime"]
+)
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "60"])
 def test_a_number_that_cannot_be_is_refused_at_the_start(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=field):

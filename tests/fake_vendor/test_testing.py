@@ -1,18 +1,16 @@
 """What users' suites get: the clock, the issuer in process, tokens to order, the fixtures."""
 
-import subprocess
-import sys
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-from vendor_client import ADA, CREDENTIALS, FORM, JWKS, LOGIN, MINT, bearer, claims_of, header_of
+from vendor_client import ADA, claims_of, header_of
 
 from guestpass.core.model import Claims, Identity, RawToken, UnixTime
 from guestpass.errors import Unavailable
 from guestpass.ports import Clock, TokenIssuer
-from guestpass.testing import ISSUER, FakeIssuer, FakeVendor, FrozenClock, jwks_of, mint, serving, signing_key
+from guestpass.testing import ISSUER, FakeIssuer, FrozenClock, jwks_of, mint, serving, signing_key
 
 ADA_HERSELF = Identity(**ADA)
 
@@ -129,50 +127,7 @@ async def test_it_hangs_until_it_recovers_and_says_when_it_was_asked() -> None:
     assert len(set(minted)) == 2
 
 
-# --- the fixtures -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def guestpass_vendor_options() -> dict[str, Any]:
-    return {"lifetime": 77}
-
-
-def fetch(vendor: FakeVendor) -> dict[str, Any]:
-    """The claims set of a token that was minted over HTTP."""
-    with httpx.Client(base_url=vendor.url, timeout=5) as client:
-        access = client.post(LOGIN, data=FORM, auth=CREDENTIALS).json()["access_token"]
-        token = client.post(MINT, json=ADA, headers=bearer(access)).json()["token"]
-        return claims_of(token, client.get(JWKS).json()["keys"]) or {}
-
-
-def test_the_vendor_fixture_is_served_on_the_frozen_clock(
-    guestpass_vendor: FakeVendor, guestpass_clock: FrozenClock, guestpass_issuer: FakeIssuer
-) -> None:
-    first = fetch(guestpass_vendor)
-    guestpass_clock.advance(1000)
-    later = fetch(guestpass_vendor)
-    assert later["iat"] - first["iat"] == 1000
-    assert later["exp"] - later["iat"] == 77
-    assert guestpass_vendor.mints == 2
-    assert guestpass_issuer.clock is guestpass_clock
-
-
-@pytest.mark.parametrize("turn", [1, 2])
-def test_each_test_has_a_vendor_of_its_own(guestpass_vendor: FakeVendor, turn: int) -> None:
-    guestpass_vendor.faults.add("token_missing", nth=2)
-    assert guestpass_vendor.mints == 0
-    fetch(guestpass_vendor)
-    assert len(guestpass_vendor.journal) == 3
-
-
-def test_the_plugin_imports_nothing_until_a_fixture_is_used() -> None:
-    """It is loaded in every pytest run of whoever has this package installed."""
-    code = (
-        "import sys, pytest, guestpass; before = set(sys.modules); import guestpass.pytest_plugin;"
-        "print(sorted(set(sys.modules) - before))"
-    )
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert loaded.stdout.strip() == "['guestpass.pytest_plugin']"
+# --- serving ---------------------------------------------------------------------------------------------
 
 
 def test_an_app_of_the_users_own_can_be_served_too() -> None:

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -69,6 +72,21 @@ def test_head_has_fields_and_no_body_on_the_wire(vendor: FakeVendor) -> None:
     assert wire.startswith(b"HTTP/1.1 200 ")
     assert wire.endswith(b"\r\n\r\n")
     assert wire.count(b"\r\n\r\n") == 1
+
+
+def test_a_revocation_is_a_204_without_a_length_on_the_wire(vendor: FakeVendor) -> None:
+    """RFC 9110 §8.6 forbids the field, and a client that reads on would hang."""
+    exchange = {
+        "deploymentId": "fake-deployment",
+        "oauth": {"code": "c", "redirectUri": "https://shop.example"},
+    }
+    path = "/api/v2/webdeployments/token"
+    with httpx.Client(base_url=vendor.url, timeout=TIMEOUT) as client:
+        jwt = client.post(f"{path}/oauthcodegrantjwtexchange", json=exchange).json()["jwt"]
+        revoked = client.delete(f"{path}/revoke", headers=bearer(jwt))
+        again = client.delete(f"{path}/revoke", headers=bearer(jwt))
+    assert (revoked.status_code, revoked.content, again.status_code) == (204, b"", 401)
+    assert "content-length" not in revoked.headers
 
 
 @pytest.mark.parametrize("action", ["reset_before", "reset_after"])
@@ -173,3 +191,24 @@ def test_a_request_that_hangs_does_not_keep_the_server_from_ending() -> None:
     assert vendor.url == ""
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + JWKS, timeout=1)
+
+
+def test_it_serves_in_the_foreground_until_it_is_told_to_end() -> None:
+    code = (
+        "import socket; from guestpass.fake_vendor import FakeVendor;"
+        "from guestpass.fake_vendor.serving import serve;"
+        "listener = socket.create_server(('127.0.0.1', 0));"
+        "print(listener.getsockname()[1], flush=True);"
+        "serve(listener, FakeVendor())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            answer = httpx.get(f"http://127.0.0.1:{port}{JWKS}", timeout=10)
+            assert answer.status_code == 200
+            assert len(answer.headers.get_list("date")) == 1
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) in (0, -signal.SIGTERM)
+        finally:
+            process.kill()

@@ -23,7 +23,9 @@ from guestpass.fake_vendor.oauth import AccessTokens
 from guestpass.fake_vendor.published import Published
 from guestpass.fake_vendor.ratelimit import RateLimit
 from guestpass.fake_vendor.rules import Rule
+from guestpass.fake_vendor.webdeployments import WebDeployments
 
+_WEB: Final = "/api/v2/webdeployments/token"
 _MAX_BODY: Final = 1024 * 1024  # octets; far more than any request of this API
 
 
@@ -54,6 +56,9 @@ class FakeVendor:
         rate: Calls a minute for each access token; None for no limit.
         permitted: Whether the client's role allows it to mint.
         require_email: Whether an empty e-mail address is refused.
+        deployment_id: The one deployment of the authenticated-messaging routes.
+        jwt_lifetime: Seconds that a JWT of theirs lives.
+        refresh_lifetime: Seconds that a refresh token lives.
         clock: What its time runs on; the machine's if None.
 
     Attributes:
@@ -64,6 +69,7 @@ class FakeVendor:
         journal: What it was asked.
         access: Its access tokens: `logins`, `live`, `revoke_all()`.
         guests: Its guest tokens: `lifetime`, `permitted`, `issuer`, `audience` may be changed at any time.
+        web: Its authenticated-messaging sessions: `exchanges`, `refreshes`, `jwt_lifetime`.
 
     Raises:
         ConfigError: A number is not a whole one above zero.
@@ -84,11 +90,16 @@ class FakeVendor:
         rate: int | None = 300,
         permitted: bool = True,
         require_email: bool = True,
+        deployment_id: str = "fake-deployment",
+        jwt_lifetime: int = 900,
+        refresh_lifetime: int = 86_400,
         clock: TimeSource | None = None,
     ) -> None:
         _whole("lifetime", lifetime)
         _whole("access_lifetime", access_lifetime)
         _whole("max_access_tokens", max_access_tokens)
+        _whole("jwt_lifetime", jwt_lifetime)
+        _whole("refresh_lifetime", refresh_lifetime)
         if rate is not None:
             _whole("rate", rate)
         self.url = ""
@@ -117,6 +128,16 @@ class FakeVendor:
             permitted=permitted,
             require_email=require_email,
         )
+        self.web = WebDeployments(
+            deployment_id=deployment_id,
+            jwt_lifetime=jwt_lifetime,
+            refresh_lifetime=refresh_lifetime,
+            issuer=issuer,
+            rate=RateLimit(self.clock, rate),
+            keys=self.keys,
+            clock=self.clock,
+            ids=self._ids,
+        )
         self._control = Control(self) if control else None
         self._routes = self._table()
 
@@ -134,6 +155,7 @@ class FakeVendor:
         self.journal.clear()
         self.access.reset()
         self.guests.mints = 0
+        self.web.reset()
 
     def state(self) -> dict[str, Any]:
         """The clock, the keys, the faults and the counts, as JSON has them."""
@@ -146,6 +168,8 @@ class FakeVendor:
             "logins": self.access.logins,
             "live_access_tokens": self.access.live,
             "mints": self.mints,
+            "exchanges": self.web.exchanges,
+            "refreshes": self.web.refreshes,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,6 +251,9 @@ class FakeVendor:
             "/api/v2/webchat/v1/guesttokens": Route("mint", ("POST",), self.guests.mint),
             "/api/v2/oauth/jwks": Route("jwks", ("GET", "HEAD"), published.jwks),
             "/api/v2/tokens/me": Route("me", ("GET", "HEAD"), published.me),
+            f"{_WEB}/oauthcodegrantjwtexchange": Route("exchange", ("POST",), self.web.exchange),
+            f"{_WEB}/refresh": Route("refresh", ("POST",), self.web.refresh),
+            f"{_WEB}/revoke": Route("revoke", ("DELETE",), self.web.revoke),
         }
 
 

@@ -1,6 +1,7 @@
 """Sends a reply over ASGI, as badly as a fault asks for."""
 
 from contextlib import suppress
+from http import HTTPStatus
 from math import inf
 from typing import Final, NoReturn
 
@@ -80,4 +81,6 @@ def _fields(reply: Reply) -> list[Header]:
     fields = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in reply.fields]
     if reply.media_type is not None:
         fields.append((b"content-type", reply.media_type.encode("ascii")))
-    return [*fields, (b"content-length", b"%d" % len(reply.body))]
+    if reply.status != HTTPStatus.NO_CONTENT:  # RFC 9110 §8.6
+        fields.append((b"content-length", b"%d" % len(reply.body)))
+    return fields

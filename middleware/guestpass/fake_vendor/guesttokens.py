@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from guestpass.fake_vendor.clock import Skew, VendorClock
 from guestpass.fake_vendor.ids import Ids
-from guestpass.fake_vendor.jwt import sign, unsigned
 from guestpass.fake_vendor.keys import Keys
 from guestpass.fake_vendor.messages import Call, Reply, as_json, envelope
 from guestpass.fake_vendor.oauth import AccessTokens
+from guestpass.fake_vendor.spoiling import handed_over, signed, spoil_claims
 
 _LONGEST: Final = {"name": 256, "email": 320}
 _LATE: Final = 3600  # seconds by which a false `expires_at` outlasts "exp"
@@ -109,32 +109,11 @@ class GuestTokens:
         return {member: document[member] for member in _LONGEST}
 
     def _answer(self, call: Call, guest: dict[str, str]) -> dict[str, Any]:
-        """Mint, and spoil what the call's fault says; what it does not concern stays right."""
         claims = self.claims(guest["name"], guest["email"], skew=call.skew)
-        self._spoil(claims, call.fault)
-        expires_at = _expires_at(claims, call.fault)
-        key = self._keys.unpublished if call.fault == "token_unpublished_key" else self._keys.signing
-        token = unsigned(key, claims) if call.fault == "token_unsigned" else sign(key, claims)
+        spoil_claims(claims, call.fault, lifetime=self.lifetime, ids=self._ids)
+        token = signed(claims, call.fault, key=self._keys.signing, stray=self._keys.unpublished)
         self.mints += 1
-        match call.fault:
-            case "token_missing":
-                return {"expires_at": expires_at}
-            case "token_not_a_string":
-                return {"token": {"jwt": token}, "expires_at": expires_at}
-            case "token_with_line_break":
-                return {"token": f"{token}\r\nX-Injected: 1", "expires_at": expires_at}
-        return {"token": token, "expires_at": expires_at}
-
-    def _spoil(self, claims: dict[str, Any], fault: str | None) -> None:
-        match fault:
-            case "token_expired":
-                claims |= {name: claims[name] - 2 * self.lifetime for name in ("iat", "nbf", "exp")}
-            case "token_other_issuer":
-                claims["iss"] = "https://issuer.invalid"
-            case "token_other_subject":
-                claims["sub"] = self._ids.uuid("other subject")
-            case "token_without_exp":
-                del claims["exp"]
+        return {**handed_over("token", token, call.fault), "expires_at": _expires_at(claims, call.fault)}
 
 
 def _expires_at(claims: dict[str, Any], fault: str | None) -> str:

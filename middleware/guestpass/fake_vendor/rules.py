@@ -18,13 +18,13 @@
 | `skew` | one stamp of the answer is wrong | `stamp`, `seconds` |
 | `access_token_expired` | login: the new access token is dead; elsewhere: 401, the bearer has died | |
 | `forbidden` | mint: 403, the role lacks the right | |
-| `token_missing`, `token_not_a_string`, `token_with_line_break` | mint: no, or no usable, `token` | |
-| `token_expired`, `token_without_exp`, `token_other_issuer`, `token_other_subject` | mint: its claims | |
-| `token_unsigned`, `token_unpublished_key` | mint: `alg: none`; a key that nobody knows | |
+| `token_missing`, `token_not_a_string`, `token_with_line_break` | minting: no, or no usable, token | |
+| `token_expired`, `token_without_exp`, `token_other_issuer`, `token_other_subject` | minting: its claims | |
+| `token_unsigned`, `token_unpublished_key` | minting: `alg: none`; a key that nobody knows | |
 | `expires_at_garbage`, `expires_at_late` | mint: not an instant; an hour later than "exp" | |
 | `duplicate_kid`, `broken_neighbour` | JWKS: a second key of the same kid; an unreadable key | |
 
-Waiting is real time, whatever the vendor's clock says.
+Minting is the routes `mint`, `exchange` and `refresh`. Waiting is real time, whatever the clock says.
 """
 
 from collections.abc import Mapping
@@ -35,11 +35,12 @@ from guestpass.errors import ConfigError
 from guestpass.fake_vendor.clock import STAMPS, Skew
 from guestpass.fake_vendor.ids import Ids
 
-ROUTES: Final = ("login", "mint", "jwks", "me")
+ROUTES: Final = ("login", "mint", "jwks", "me", "exchange", "refresh", "revoke")
 
 _EVERYWHERE: Final = frozenset(ROUTES)
 _PLATFORM: Final = frozenset({"login", "mint", "me"})
 _MINT: Final = frozenset({"mint"})
+_MINTING: Final = frozenset({"mint", "exchange", "refresh"})
 _JWKS: Final = frozenset({"jwks"})
 ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "rate_limited": _EVERYWHERE,
@@ -58,15 +59,15 @@ ACTIONS: Final[Mapping[str, frozenset[str]]] = {
     "skew": _EVERYWHERE,
     "access_token_expired": _PLATFORM,
     "forbidden": _MINT,
-    "token_missing": _MINT,
-    "token_not_a_string": _MINT,
-    "token_with_line_break": _MINT,
-    "token_expired": _MINT,
-    "token_without_exp": _MINT,
-    "token_other_issuer": _MINT,
-    "token_other_subject": _MINT,
-    "token_unsigned": _MINT,
-    "token_unpublished_key": _MINT,
+    "token_missing": _MINTING,
+    "token_not_a_string": _MINTING,
+    "token_with_line_break": _MINTING,
+    "token_expired": _MINTING,
+    "token_without_exp": _MINTING,
+    "token_other_issuer": _MINTING,
+    "token_other_subject": _MINTING,
+    "token_unsigned": _MINTING,
+    "token_unpublished_key": _MINTING,
     "expires_at_garbage": _MINT,
     "expires_at_late": _MINT,
     "duplicate_kid": _JWKS,
@@ -96,7 +97,7 @@ class Rule:
 
     Attributes:
         action: One of `ACTIONS`.
-        route: `login`, `mint`, `jwks`, `me`, or `*` for all that the action means something on.
+        route: One of `ROUTES`, or `*` for all that the action means something on.
         nth: At the nth call alone, counted from 1 since the rule was added.
         first: At the first so many calls.
         probability: At each call with this probability, drawn from the seed.
