@@ -42,3 +42,22 @@ async def send_problem(send: Send, error: GuestpassError, extra: Sequence[Header
     status, headers, body = problem(error)
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *extra]})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_websocket_response(
+    send: Send, status: int, headers: Sequence[Header], body: bytes, *, possible: bool
+) -> None:
+    """Answer a WebSocket's handshake with an HTTP response, in place of accepting it.
+
+    Args:
+        send: The ASGI callable.
+        status: The response's status.
+        headers: Its fields, without framing.
+        body: Its whole body.
+        possible: Whether the server has the extension `websocket.http.response`; if not, it says 403.
+    """
+    if not possible:
+        await send({"type": "websocket.close"})
+        return
+    await send({"type": "websocket.http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "websocket.http.response.body", "body": body})

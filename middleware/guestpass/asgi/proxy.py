@@ -5,16 +5,19 @@ makes the server close the connection with the response unfinished (one log line
 """
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from guestpass.asgi.problem import send_problem
+from guestpass.asgi.problem import problem, send_problem, send_websocket_response
 from guestpass.core.forwarded import Trust, parse_networks
+from guestpass.core.framing import UNKNOWN
+from guestpass.core.hop_by_hop import fold
 from guestpass.core.model import Header
-from guestpass.core.request_head import ProxyRules, request_head
-from guestpass.errors import ConfigError, Fault, RequestInvalid
+from guestpass.core.request_head import ProxyRules, RequestHead, request_head
+from guestpass.errors import ConfigError, Fault, PoolExhausted, RequestInvalid
 from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.exchange import Exchange
@@ -22,6 +25,7 @@ from guestpass.upstream.http1 import Abandoned
 from guestpass.upstream.origin import Origin
 from guestpass.upstream.pool import Pool, PoolLimits
 from guestpass.upstream.pulse import Pulse
+from guestpass.upstream.websocket import Refused, Tunnel, WebSocketLimits
 
 _BEAT: Final = 0.25
 # A request whose framing two readers could see differently leaves the connection in doubt as well.
@@ -43,6 +47,7 @@ class ReverseProxy:
         trusted_proxies: Iterable[str] = (),
         header_timeout: float = 60.0,
         limits: PoolLimits | None = None,
+        websockets: WebSocketLimits | None = None,
         tls: BackendTls | None = None,
     ) -> None:
         """Check the configuration.
@@ -54,6 +59,7 @@ class ReverseProxy:
             header_timeout: Seconds that the backend may take until the head of its response, or to take
                 more of a body. There is no limit on the time between parts of a response.
             limits: Connections, their queue and their ages.
+            websockets: How many WebSockets, and how large their messages.
             tls: Certificates, for an `https://` backend.
 
         Raises:
@@ -64,6 +70,7 @@ class ReverseProxy:
         origin = Origin.parse(upstream)
         self._limits = limits or PoolLimits()
         self._dialer = Dialer(origin, tls or BackendTls(), timeout=self._limits.connect_timeout)
+        self._websocket_limits = websockets or WebSocketLimits()
         self._header_timeout = header_timeout
         self._rules = ProxyRules(
             authority=origin.authority,
@@ -73,6 +80,7 @@ class ReverseProxy:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pulse: Pulse | None = None
         self.pool: Pool | None = None
+        self.websockets = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -82,7 +90,7 @@ class ReverseProxy:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         elif kind == "websocket":
-            await send({"type": "websocket.close", "code": 1011})
+            await self._tunnel(scope, receive, send)
         else:
             raise ValueError(f"unknown ASGI scope type {kind!r}")
 
@@ -113,22 +121,25 @@ class ReverseProxy:
             self.pool = Pool(self._dialer, self._limits, self._pulse)
         return self.pool, self._pulse
 
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _head(self, scope: Scope, method: str, headers: Sequence[Header]) -> RequestHead:
         client = scope.get("client")
         target: bytes = scope.get("raw_path") or b""
         if query := scope["query_string"]:
             target = b"%b?%b" % (target, query)
+        return request_head(
+            method,
+            target,
+            headers,
+            self._rules,
+            http_version=scope["http_version"],
+            scheme=scope["scheme"],
+            peer=client[0] if client else None,
+        )
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         try:
-            head = request_head(
-                method,
-                target,
-                scope["headers"],
-                self._rules,
-                http_version=scope["http_version"],
-                scheme=scope["scheme"],
-                peer=client[0] if client else None,
-            )
+            head = self._head(scope, method, scope["headers"])
         except RequestInvalid as error:
             await send_problem(send, error, _CLOSE)
             return
@@ -146,9 +157,38 @@ class ReverseProxy:
                 await send_problem(send, error, _CLOSE)
         except Fault as error:
             event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
-            emit(event, level=30, reason=error.reason, cause=str(error))
+            emit(event, level=logging.WARNING, reason=error.reason, cause=str(error))
             if not exchange.started:
                 await send_problem(send, error)
         finally:
             pulse.unwatch(exchange)
             exchange.close()
+
+    async def _tunnel(self, scope: Scope, receive: Receive, send: Send) -> None:
+        possible = "websocket.http.response" in scope.get("extensions", ())
+        try:
+            # The handshake's own fields are written anew: each side has its own key and extensions.
+            fields = [field for field in scope["headers"] if not fold(field[0]).startswith(b"sec-websocket-")]
+            head = self._head(scope, "GET", fields)
+            if head.length > 0 or head.length == UNKNOWN:
+                raise RequestInvalid("a handshake with a body")  # noqa: TRY301  one answer for all of them
+            if self.websockets >= self._websocket_limits.max_open:
+                raise PoolExhausted(retry_after=1.0)
+            self.websockets += 1
+            try:
+                tunnel = Tunnel(self._dialer, self._websocket_limits, receive, send)
+                await tunnel.run(
+                    head.start, scope.get("subprotocols", ()), header_timeout=self._header_timeout
+                )
+            finally:
+                self.websockets -= 1
+        except Abandoned:
+            pass
+        except Refused as refused:
+            await send_websocket_response(
+                send, refused.status, refused.headers, refused.body, possible=possible
+            )
+        except (RequestInvalid, Fault) as error:
+            if isinstance(error, Fault):
+                emit(UPSTREAM_FAILED, level=logging.WARNING, reason=error.reason, cause=str(error))
+            await send_websocket_response(send, *problem(error), possible=possible)

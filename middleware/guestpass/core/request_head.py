@@ -22,7 +22,8 @@ from guestpass.errors import RequestInvalid
 # Origin-form without blanks, controls, DEL or a fragment: nothing that could end or move the request line.
 _TARGET: Final = re.compile(rb"/[!\"$-~\x80-\xff]*")
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_SCHEMES: Final = {"http": b"http", "https": b"https", "ws": b"ws", "wss": b"wss"}
+# A backend asks whether the client's side is encrypted, and knows only these two words for it.
+_SCHEMES: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"https"}
 # A tunnel is no request, and TRACE would show a guest the identity fields that its backend gets.
 _REFUSED: Final = frozenset(("CONNECT", "TRACE"))
 _COMMON: Final = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
