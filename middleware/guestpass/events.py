@@ -26,6 +26,10 @@ ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
 # The reverse proxy's backends.
 UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
 UPSTREAM_CUT_SHORT: Final = "upstream.cut_short"  # cause
+# The shared store.
+STORE_DEGRADED: Final = "store.degraded"  # reason
+STORE_RECOVERED: Final = "store.recovered"
+STORE_RECORD_IGNORED: Final = "store.record_ignored"  # token
 # The process.
 SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers

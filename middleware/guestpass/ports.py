@@ -151,6 +151,11 @@ class TokenStore(Protocol):
     decides. Values a store hands out are verified by the caller before anyone gets them.
     """
 
+    @property
+    def degraded(self) -> bool:
+        """Whether less than the whole store is at hand, so that work goes on with this process' own state."""
+        ...
+
     async def successor_of(self, token_id: TokenId) -> Successor | None:
         """The successor that stands for `token_id`, if there is one."""
         ...

@@ -23,6 +23,11 @@ class MemoryStore:
         self._successors: _Aging[Successor] = _Aging(most)
         self._chains: _Aging[UnixTime] = _Aging(most)
 
+    @property
+    def degraded(self) -> bool:
+        """Never: all that there is, is here."""
+        return False
+
     async def successor_of(self, token_id: TokenId) -> Successor | None:
         """As the port says."""
         return self._successors.get(token_id, self._clock.time())

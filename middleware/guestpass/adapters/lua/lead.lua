@@ -1,0 +1,15 @@
+-- Become the one who mints for a token, learn its successor, or learn for how long to wait.
+-- KEYS: successor, lock, wake.  ARGV: fence, lease (ms), a successor that cannot be opened ("" if none).
+local known = redis.call('GET', KEYS[1])
+if known and known ~= ARGV[3] then
+  return {'known', known}
+end
+local holder = redis.call('GET', KEYS[2])
+-- The same fence twice is one caller whose first reply was lost.
+if holder and holder ~= ARGV[1] then
+  return {'wait', redis.call('PTTL', KEYS[2])}
+end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+-- What woke the waiters of an earlier holder must not wake those of this one.
+redis.call('DEL', KEYS[3])
+return {'lead', ''}
