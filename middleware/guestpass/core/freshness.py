@@ -9,7 +9,7 @@ serves while that fails; a dead one verifies nothing. Two pauses hold attempts a
 a failure, and the cooldown between two questions for a key that the copy lacks.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import isfinite
 from typing import Final
@@ -94,6 +94,14 @@ class Upkeep:
     asked_at: MonotonicTime = NEVER
     retry_at: MonotonicTime = NEVER
     failures: int = 0
+    recheck_at: MonotonicTime = field(init=False)
+    """When a request must see to a refresh: once stale and not backing off, and always once dead.
+
+    Computed once, as every request compares it with the clock.
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recheck_at", min(max(self.stale_at, self.retry_at), self.dead_at))
 
     @property
     def stale_at(self) -> MonotonicTime:
@@ -110,11 +118,6 @@ class Upkeep:
         """When a refresh in the background is to begin."""
         ahead = self.fetched_at + self.rules.refresh_ahead * self.lifetime
         return MonotonicTime(max(ahead, self.retry_at))
-
-    @property
-    def recheck_at(self) -> MonotonicTime:
-        """When a request must see to a refresh: once stale and not backing off, and always once dead."""
-        return min(max(self.stale_at, self.retry_at), self.dead_at)
 
     def state(self, now: MonotonicTime) -> State:
         """How good the copy is; each state begins *on* its instant."""
