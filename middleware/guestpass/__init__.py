@@ -1,23 +1,37 @@
 """Verifies, rotates and injects guest tokens in front of any ASGI app or HTTP backend."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from guestpass.asgi.middleware import GuestTokenMiddleware
-from guestpass.asgi.token_endpoint import TokenEndpoint
-from guestpass.core.identity import Guest
-from guestpass.core.model import Policy
-from guestpass.gate import Gate
-
 if TYPE_CHECKING:
+    from guestpass.asgi.middleware import GuestTokenMiddleware
     from guestpass.asgi.proxy import ReverseProxy
+    from guestpass.asgi.token_endpoint import TokenEndpoint
+    from guestpass.core.identity import Guest
+    from guestpass.core.model import Policy
+    from guestpass.gate import Gate
 
 __all__ = ["Gate", "Guest", "GuestTokenMiddleware", "Policy", "ReverseProxy", "TokenEndpoint"]
 
+# Loaded when first asked for: the pytest plugin is imported in every test run of a user, and the proxy's
+# engine is an extra that a user of the middleware need not install.
+_WHERE = {
+    "Gate": "guestpass.gate",
+    "Guest": "guestpass.core.identity",
+    "GuestTokenMiddleware": "guestpass.asgi.middleware",
+    "Policy": "guestpass.core.model",
+    "ReverseProxy": "guestpass.asgi.proxy",
+    "TokenEndpoint": "guestpass.asgi.token_endpoint",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # The proxy's engine is an extra (`guestpass[proxy]`), so that a middleware user installs little.
-    if name == "ReverseProxy":
-        from guestpass.asgi.proxy import ReverseProxy  # noqa: PLC0415
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
 
-        return ReverseProxy
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
