@@ -1,5 +1,7 @@
 """The decision's laws: total, monotone in time, and every boundary just before, on, and just after."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +63,7 @@ policies = st.builds(
     grace=st.floats(0, 600),
     rotate_before=st.none() | st.floats(0, 4000),
     prefetch=st.floats(0, 300),
-    spread=st.floats(0, 300),
+    spread=st.none() | st.floats(0, 3000),
     max_session_age=st.none() | st.floats(1, 100_000),
 )
 tokens = st.builds(
@@ -128,14 +130,55 @@ def test_a_window_that_is_set_is_taken_as_it_stands() -> None:
     assert schedule(genuine(lifetime=40), Policy(rotate_before=35)).rotate_at == EXP - 35
 
 
-def test_the_spread_moves_each_token_by_its_own_share_and_earlier_only() -> None:
-    policy = Policy()
-    assert schedule(genuine(token_id=MIDDLE), policy).rotate_at == EXP - 300 - 30
-    assert schedule(genuine(token_id=TokenId(b"\xff" * 32)), policy).rotate_at > EXP - 360
+LONG_AGO = EXP - 5000  # a chain that began before this token: it is a successor
+ALL_BUT_NONE = TokenId(b"\xff" * 32)  # moved by all of the spread
+
+
+def test_the_spread_moves_each_successor_by_its_own_part_and_earlier_only() -> None:
+    assert schedule(genuine(token_id=MIDDLE, started=LONG_AGO), Policy()).rotate_at == EXP - 300 - 30
+    assert schedule(genuine(token_id=ALL_BUT_NONE, started=LONG_AGO), Policy()).rotate_at > EXP - 360
+
+
+def test_a_first_token_is_spread_over_three_quarters_of_its_life_before_the_window() -> None:
+    """So that a crowd who came in one minute does not rotate in one minute."""
+    assert schedule(genuine(token_id=MIDDLE), Policy()).rotate_at == EXP - 300 - 1125 / 2
+    assert EXP - 1425 < schedule(genuine(token_id=ALL_BUT_NONE), Policy()).rotate_at < EXP - 1424.9
+
+
+def test_a_spread_that_is_set_is_that_of_first_tokens_within_their_life() -> None:
+    assert schedule(genuine(token_id=MIDDLE), Policy(spread=60)).rotate_at == EXP - 300 - 30
+    assert schedule(genuine(token_id=MIDDLE), Policy(spread=5000)).rotate_at == EXP - 300 - 1125 / 2
+    assert schedule(genuine(token_id=MIDDLE), Policy(spread=0)).rotate_at == EXP - 300
+
+
+def test_a_window_set_by_hand_is_not_moved_by_minutes_unless_the_spread_is_set_too() -> None:
+    assert schedule(genuine(token_id=MIDDLE), Policy(rotate_before=300)).rotate_at == EXP - 330
+    by_hand = Policy(rotate_before=300, spread=600)
+    assert schedule(genuine(token_id=MIDDLE), by_hand).rotate_at == EXP - 600
+
+
+def test_without_an_iat_nobody_knows_how_long_a_first_token_lives_so_it_moves_as_little_as_a_successor() -> (
+    None
+):
+    assert schedule(genuine(lifetime=None, token_id=MIDDLE), Policy()).rotate_at == EXP - 330
+
+
+@given(tokens, policies)
+def test_a_first_token_is_never_rotated_in_the_first_quarter_of_its_life_before_the_window(
+    verdict: Genuine, policy: Policy
+) -> None:
+    """R17: what rotates at once would rotate again at once."""
+    issued = verdict.claims.issued_at
+    if issued is None:
+        return
+    ends = schedule(verdict, replace(policy, spread=0)).rotate_at
+    assert schedule(verdict, policy).rotate_at >= min(ends, issued + (ends - issued) / 4) - max(
+        1e-6, 0.2 * (EXP - ends)
+    )
 
 
 def test_prefetch_and_spread_take_at_most_a_fifth_of_a_short_window() -> None:
-    when = schedule(genuine(lifetime=40, token_id=MIDDLE), Policy())
+    when = schedule(genuine(lifetime=40, token_id=MIDDLE, started=LONG_AGO), Policy())
     assert when.rotate_at == EXP - 10 - 1
     assert when.prefetch_at == when.rotate_at - 2
 

@@ -163,8 +163,10 @@ class Policy:
         rotate_before: The rotation window before "exp". None: the smaller of 300 s and a quarter of the
             token's lifetime; a number is taken as it stands.
         prefetch: How long before the rotation window the successor is minted in the background.
-        spread: By how much each token's rotation point may move earlier, derived from its id, so that
-            tokens minted together do not rotate together.
+        spread: By how much a token's rotation point may move earlier, derived from its id, so that tokens
+            minted together do not rotate together. A number holds for the first token of a chain, up to
+            three quarters of its life before the window, and for later ones up to a fifth of the window.
+            None: those three quarters for a first token, unless `rotate_before` is set; else 60 s.
         rotation_wait: How long a response may wait for a successor that is being minted.
         mint_deadline: The most that one mint may take, retries included.
         backoff: How long a token is left alone after a mint for it failed or did not expire later.
@@ -173,15 +175,15 @@ class Policy:
         on_subject_change: What happens to a successor whose subject differs from its predecessor's:
             `flag` logs and accepts it, `refuse` discards it.
 
-    `prefetch` and `spread` never take more than a fifth of the rotation window each, so that short-lived
-    tokens are not rotated for most of their life.
+    `prefetch` never takes more than a fifth of the rotation window, and neither does the spread of a
+    successor, so that short-lived tokens are not rotated for most of their life.
     """
 
     leeway: float = 30.0
     grace: float = 60.0
     rotate_before: float | None = None
     prefetch: float = 60.0
-    spread: float = 60.0
+    spread: float | None = None
     rotation_wait: float = 1.0
     mint_deadline: float = 8.0
     backoff: float = 60.0
