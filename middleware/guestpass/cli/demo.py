@@ -37,7 +37,6 @@ def command(ctx: click.Context, *, once: bool) -> None:
             ctx.exit(FAILED if wrong else 0)
         _invite(world)
         try:
-            world.processes.gone.clear()  # the vendor was ended by the story itself
             world.processes.gone.wait()
         except KeyboardInterrupt:
             click.echo("\nStopped.")

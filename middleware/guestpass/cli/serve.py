@@ -84,8 +84,13 @@ def command(
             listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
             overrides["server"]["admin_port"] = _port(listeners[1])
         export(overrides, config, os.environ)
-        _announce(settings, listeners)
-        worker.run(server, listeners, parser=parser, log_config=log_config)
+        worker.run(
+            server,
+            listeners,
+            parser=parser,
+            log_config=log_config,
+            announce=lambda: _announce(settings, listeners),
+        )
 
 
 def check(settings: Settings) -> None:
@@ -131,7 +136,9 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as exc:
-        raise Failure(f"cannot listen on {host} port {port}: {exc.strerror}", advice="Try --port 0.") from exc
+        # Python adds the address to the system's words, which the line holds already.
+        reason = str(exc.strerror).partition(" (while ")[0]
+        raise Failure(f"cannot listen on {host} port {port}: {reason}", advice="Try --port 0.") from exc
 
 
 def _announce(settings: Settings, listeners: list[socket.socket]) -> None:

@@ -4,6 +4,7 @@ import gc
 import math
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
@@ -40,7 +41,12 @@ def app() -> ASGIApp:
 
 
 def run(
-    server: ServerSettings, listeners: list[socket.socket], *, parser: Parser, log_config: dict[str, Any]
+    server: ServerSettings,
+    listeners: list[socket.socket],
+    *,
+    parser: Parser,
+    log_config: dict[str, Any],
+    announce: Callable[[], None],
 ) -> None:
     """Serve until a signal says stop; requests then get `drain_timeout` to finish.
 
@@ -49,6 +55,7 @@ def run(
         listeners: Bound sockets, the public one first; closed afterwards.
         parser: uvicorn's HTTP implementation.
         log_config: For `logging.config.dictConfig`, in each worker.
+        announce: Called once a signal would be heeded, so that whoever reads it may send one.
 
     Raises:
         Failure: A worker could not start.
@@ -73,15 +80,16 @@ def run(
     )
     if server.workers > 1:
         supervisor = Multiprocess(settings, sockets=listeners)
+        announce()
         supervisor.run()
         started = all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     else:
-        started = _run_here(uvicorn.Server(settings), listeners)
+        started = _run_here(uvicorn.Server(settings), listeners, announce)
     if not started:
         raise Failure("a worker could not start; the log says why")
 
 
-def _run_here(server: uvicorn.Server, listeners: list[socket.socket]) -> bool:
+def _run_here(server: uvicorn.Server, listeners: list[socket.socket], announce: Callable[[], None]) -> bool:
     """Serve in this process until a signal; whether it had started."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -91,5 +99,6 @@ def _run_here(server: uvicorn.Server, listeners: list[socket.socket]) -> bool:
     # nothing left to stop, and having been asked to is no failure.
     for wanted in (signal.SIGINT, signal.SIGTERM):
         signal.signal(wanted, stop)
+    announce()
     server.run(sockets=listeners)
     return server.started

@@ -37,6 +37,7 @@ class Child:
         self._lines: deque[str] = deque(maxlen=_KEPT)
         self._settled = Event()  # it serves, or it is gone
         self._gone = gone
+        self._stopping = False
         # A session of its own: a Ctrl-C reaches the demo alone, which then ends its children in order.
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter and arguments
             [sys.executable, "-m", *arguments],
@@ -59,7 +60,8 @@ class Child:
                 self.url = found[0]
                 self._settled.set()
         self._settled.set()
-        self._gone.set()
+        if not self._stopping:
+            self._gone.set()
 
     def wait(self) -> str:
         """Its URL, once it listens.
@@ -74,6 +76,7 @@ class Child:
 
     def stop(self) -> None:
         """End it, gently first; idempotent."""
+        self._stopping = True
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -93,7 +96,7 @@ class Processes(AbstractContextManager["Processes"]):
     """
 
     def __init__(self) -> None:
-        self.gone = Event()
+        self.gone = Event()  # set once a child has ended that nobody stopped
         self._children = ExitStack()
         self._before: dict[int, Any] = {}
         self._busy = False
