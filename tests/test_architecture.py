@@ -142,6 +142,8 @@ def room(module: str) -> str:
         return "public" if not module else "cli"
     if top in ("testing", "pytest_plugin"):
         return "testing"
+    if top == "state":
+        return "wiring"
     return "gate room" if top in GATE_ROOM else top
 
 

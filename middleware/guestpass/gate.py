@@ -22,7 +22,7 @@ from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
 from guestpass.errors import GuestpassError, PathAmbiguous, TooManyRequests, Unavailable
-from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
+from guestpass.ports import Clock, Job, Limiter, TokenIssuer, TokenStore, Verifier
 from guestpass.rotation import Flight, Rotation
 from guestpass.verified import Entry, VerifiedTokens
 
@@ -179,6 +179,7 @@ class Gate:
         failed_verification: Limiter | None = None,
         budget: Limiter | None = None,
         cache_size: int = 20_000,
+        jobs: Sequence[Job] = (),
         trust: Trust = NOBODY,
     ) -> None:
         """Wire the parts together.
@@ -195,6 +196,7 @@ class Gate:
             failed_verification: Limits failed verifications per client address; None: no limit.
             budget: Limits calls of the issuer, all together; None: no limit of ours.
             cache_size: The most verified tokens to remember.
+            jobs: What else runs in the background, such as the watch over a shared store.
             trust: Proxies whose word on a client's address counts, for limits by address.
         """
         self.policy = policy or Policy()
@@ -210,6 +212,7 @@ class Gate:
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
         self._failed = failed_verification
+        self._jobs = tuple(jobs)
         names = owned(self.surface.identity, self.surface.fields, extra=self.surface.reserved)
         self._sieve = bearer.Sieve(
             self.surface.sources, owned=names, forward_token=self.surface.forward_token
@@ -248,7 +251,8 @@ class Gate:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                tasks.start_soon(self.verifier.run)
+                for job in (self.verifier.run, *self._jobs):
+                    tasks.start_soon(job)
                 yield
             except Exception as exc:  # noqa: BLE001  raised again below, as it is: the group would wrap it
                 failure = exc

@@ -1,8 +1,8 @@
 """What the gate needs from the world outside, as promises of behaviour; adapters keep them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from guestpass.core.decision import Genuine, Invalid
 from guestpass.core.jwk import Jwk
@@ -16,6 +16,10 @@ from guestpass.core.model import (
     TokenId,
     UnixTime,
 )
+
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+"""What runs beside requests until it is cancelled. Optional: all that it does also happens without it."""
 
 
 class Clock(Protocol):

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from math import ceil
 from typing import Final, TypeVar
 
 from starlette.responses import PlainTextResponse
@@ -13,19 +12,18 @@ from guestpass.adapters.issuers.hosts import Hosts, gateway_hosts, hosts_of
 from guestpass.adapters.issuers.local import LocalIssuer, LocalSettings
 from guestpass.adapters.issuers.oauth import ClientCredentials
 from guestpass.adapters.issuers.signing_key import SigningKey
-from guestpass.adapters.memory_store import MemoryStore
-from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.remote_jwks import RemoteJwks
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.system_clock import SystemClock
 from guestpass.asgi.by_port import ByPort
+from guestpass.asgi.client_script import ClientScript
 from guestpass.asgi.date import Dated
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.published_keys import PublishedKeys
 from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
-from guestpass.config import IssuerSettings, Rate, Settings, VerifySettings, load
+from guestpass.config import IssuerSettings, Settings, VerifySettings, load
 from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
 from guestpass.core.forwarded import Trust, parse_networks
@@ -33,7 +31,8 @@ from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import CookieDelivery, Fields
 from guestpass.errors import ConfigError
 from guestpass.gate import Gate, Surface
-from guestpass.ports import Clock, KeySource, Limiter, TokenIssuer
+from guestpass.ports import Clock, KeySource, TokenIssuer
+from guestpass.state import State, build_state
 from guestpass.verifier import JwksVerifier
 
 PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
@@ -53,15 +52,13 @@ class Parts:
     published: LocalIssuer | None
 
 
-def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) -> G:
+def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, clock: Clock) -> G:
     """Wire a gate of class `kind`.
 
     Raises:
         ConfigError: A setting is missing, or two do not go together.
     """
     verify, policy, limits = settings.verify, settings.policy, settings.limits
-    if settings.store.shared:
-        raise ConfigError("store.url", f"{settings.store.scheme}:// is not supported yet; use memory://")
     verifier = JwksVerifier(
         parts.keys,
         settings.claim_rules(),
@@ -72,15 +69,16 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, clock: Clock) ->
     return kind(
         verifier=verifier,
         issuer=parts.issuer,
-        store=MemoryStore(clock),
+        store=state.store,
         clock=clock,
         policy=policy,
         rules=settings.rules,
         open_paths=[path for path in _own_paths(settings) if path is not None],
         surface=build_surface(settings),
-        failed_verification=_limiter(limits.failed_verification, clock),
-        budget=_limiter(limits.mint_budget, clock),
+        failed_verification=state.limiter("failed_verification", limits.failed_verification),
+        budget=state.limiter("mint_budget", limits.mint_budget),
         cache_size=verify.cache_size,
+        jobs=state.jobs,
         trust=Trust(parse_networks(settings.server.trusted_proxies, field="server.trusted_proxies")),
     )
 
@@ -156,8 +154,8 @@ def build_app(settings: Settings) -> ASGIApp:
     clock, server, upstream = SystemClock(), settings.server, settings.upstream
     if len(upstream.url) != 1:
         raise ConfigError("upstream.url", "must be one URL, such as http://127.0.0.1:9000")
-    parts = build_parts(settings, clock)
-    gate = build_gate(settings, Gate, parts, clock)
+    parts, state = build_parts(settings, clock), build_state(settings.store, clock)
+    gate = build_gate(settings, Gate, parts, state, clock)
     proxy = ReverseProxy(
         upstream.url[0],
         preserve_host=upstream.preserve_host,
@@ -172,8 +170,10 @@ def build_app(settings: Settings) -> ASGIApp:
             max_age=upstream.max_age,
         ),
     )
+    callers = state.limiter("token_endpoint", settings.limits.token_endpoint)
     own: dict[str | None, ASGIApp] = {
-        server.token_endpoint: TokenEndpoint(gate, limiter=_limiter(settings.limits.token_endpoint, clock)),
+        server.token_endpoint: TokenEndpoint(gate, limiter=callers),
+        server.client_script: ClientScript(),
         server.livez: Livez(),
         server.readyz: Readyz(gate),
     }
@@ -194,7 +194,8 @@ def build_app(settings: Settings) -> ASGIApp:
 def gate_from_env(kind: type[G]) -> G:
     """What `Gate.from_env` calls."""
     settings, clock = load(None, os.environ), SystemClock()
-    return build_gate(settings, kind, build_parts(settings, clock), clock)
+    state = build_state(settings.store, clock)
+    return build_gate(settings, kind, build_parts(settings, clock), state, clock)
 
 
 def app_from_env() -> ASGIApp:
@@ -257,7 +258,3 @@ def _signing_keys(issuer: IssuerSettings) -> list[SigningKey]:
         raise ConfigError("issuer.key_file", f"cannot be read ({exc.strerror})") from exc
     is_jwk = document.lstrip().startswith(b"{")
     return [SigningKey.from_jwk(document) if is_jwk else SigningKey.from_pem(document)]
-
-
-def _limiter(rate: Rate | None, clock: Clock) -> Limiter | None:
-    return None if rate is None else MemoryLimiter(rate.hits, ceil(rate.seconds), clock)

@@ -1,5 +1,6 @@
 """Seals what leaves the process: JWE, compact, `dir` with A256GCM (RFC 7516; RFC 7518 §4.5, §5.3)."""
 
+import hmac
 import json
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,6 +13,7 @@ from jwcrypto.jwk import JWK
 
 _KEY: Final = b"guestpass store sealing key"
 _NAME: Final = b"guestpass store sealing key name"
+_DIGEST: Final = b"guestpass store name digest"
 _ALGORITHMS: Final = ["dir", "A256GCM"]
 _MOST: Final = 65_536  # octets: more is none of ours, and is not worth the work
 
@@ -27,7 +29,12 @@ class Sealing:
         """Derive a key from each secret (HKDF, RFC 5869); at least one is needed."""
         keys = [_derived(secret.encode()) for secret in secrets]
         self._kid, self._key = keys[0]
+        self._digest_key = _expanded(secrets[0].encode(), _DIGEST)
         self._ring = dict(reversed(keys))
+
+    def digest(self, name: bytes) -> bytes:
+        """A keyed digest, for names that could be guessed from a plain one, such as an address."""
+        return hmac.digest(self._digest_key, name, "sha256")
 
     def seal(self, purpose: str, record: bytes, value: dict[str, Any]) -> bytes:
         """Encrypt a JSON object for the record that `purpose` and `record` name."""
@@ -63,5 +70,9 @@ def _bound(purpose: str, record: bytes) -> str:
 
 def _derived(secret: bytes) -> tuple[str, JWK]:
     """A key, and the name by which a sealed record says which key it needs."""
-    key, name = (HKDF(SHA256(), 32, salt=None, info=info).derive(secret) for info in (_KEY, _NAME))
-    return name[:8].hex(), JWK(kty="oct", k=base64url_encode(key))
+    key = JWK(kty="oct", k=base64url_encode(_expanded(secret, _KEY)))
+    return _expanded(secret, _NAME)[:8].hex(), key
+
+
+def _expanded(secret: bytes, info: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt=None, info=info).derive(secret)

@@ -40,9 +40,11 @@ class Readyz:
                 keys = "unavailable"
         if gate.rotation.health.closed_for():
             issuer = "backing_off"  # valid tokens still pass, so this is no reason to take traffic away
-        status = "ok" if keys == issuer == "ok" else "degraded" if keys == "ok" else "unavailable"
+        # Requests are served from this process' own state meanwhile: again no reason.
+        store = "degraded" if gate.store.degraded else "ok"
+        status = "unavailable" if keys != "ok" else "ok" if issuer == store == "ok" else "degraded"
         code = 503 if keys != "ok" else 200
-        await _answer(scope, send, code, {"status": status, "keys": keys, "issuer": issuer})
+        await _answer(scope, send, code, {"status": status, "keys": keys, "issuer": issuer, "store": store})
 
 
 async def _answer(scope: Scope, send: Send, status: int, members: dict[str, str]) -> None:

@@ -26,7 +26,10 @@ from guestpass.core.model import Policy
 from guestpass.errors import ConfigError
 
 _MAX_PORT: Final = 65_535
-_STORE_SCHEMES: Final = ("memory", "redis", "rediss", "redis+sentinel", "redis+cluster")
+_STORE_SCHEMES: Final = (
+    "memory", "redis", "rediss", "unix",
+    "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
+)  # fmt: skip
 _MIN_SECRET: Final = 32  # bytes
 _ISSUER_NAMES: Final = {
     "guesttoken": "genesys-cloud-webchat",
@@ -132,23 +135,33 @@ class StoreSettings:
     """What is remembered between requests, workers and hosts.
 
     Attributes:
-        url: `memory://` for one process; `redis://`, `rediss://`, `redis+sentinel://` or `redis+cluster://`
-            (Redis or Valkey) for several. May hold a password, so it is never shown.
+        url: `memory://` for one process; for several, Redis or Valkey: `redis://host:6379/0`, `rediss://` for
+            TLS, `unix:///path`, `redis+sentinel://host:26379,host:26379/service/0` or
+            `redis+cluster://host:6379,host:6379`. May hold a password, so it is never shown.
         secret: Seals what leaves the process; the same on every host. Needed with Redis.
+        second_secret: Opens too what it sealed. To change the secret without a gap: first add the new one
+            here on every host, then swap the two on every host, then take the old one away.
         prefix: What every key in Redis starts with.
     """
 
     url: Secret = field(default_factory=lambda: Secret("memory://"))
     secret: Secret | None = None
+    second_secret: Secret | None = None
     prefix: str = "guestpass:"
 
     def __post_init__(self) -> None:
         if self.scheme not in _STORE_SCHEMES:
             raise ConfigError("store.url", f"must start with one of {', '.join(_STORE_SCHEMES)}, then ://")
-        if self.secret is not None and len(self.secret.reveal().encode()) < _MIN_SECRET:
-            raise ConfigError("store.secret", f"must have at least {_MIN_SECRET} bytes")
+        for name, secret in (("secret", self.secret), ("second_secret", self.second_secret)):
+            if secret is not None and len(secret.reveal().encode()) < _MIN_SECRET:
+                raise ConfigError(f"store.{name}", f"must have at least {_MIN_SECRET} bytes")
         if self.shared and self.secret is None:
             raise ConfigError("store.secret", "must be set with Redis: successors are sealed with it")
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets that are set, the one that seals first."""
+        return [secret.reveal() for secret in (self.secret, self.second_secret) if secret is not None]
 
     @property
     def scheme(self) -> str:

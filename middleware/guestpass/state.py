@@ -1,0 +1,77 @@
+"""Settings -> what workers share: in memory for one process, in Redis for a fleet, with memory behind it."""
+
+from math import ceil
+from typing import Final, Protocol
+
+from guestpass.adapters.degrading_limiter import DegradingLimiter
+from guestpass.adapters.degrading_store import DegradingStore
+from guestpass.adapters.memory_store import MemoryStore
+from guestpass.adapters.ratelimit import MemoryLimiter
+from guestpass.config import Rate, StoreSettings
+from guestpass.errors import ConfigError
+from guestpass.ports import Clock, Job, Limiter, TokenStore
+
+_NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
+
+
+class State(Protocol):
+    """What a gate remembers, and who watches over it; every part of one is the same kind of store."""
+
+    store: TokenStore
+    jobs: tuple[Job, ...]
+
+    def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
+        """A limit of that name; None where there is none."""
+        ...
+
+
+def build_state(settings: StoreSettings, clock: Clock) -> State:
+    """What `settings.url` names.
+
+    Raises:
+        ConfigError: The URL is none, or its client is not installed.
+    """
+    return SharedState(settings, clock) if settings.shared else LocalState(clock)
+
+
+class LocalState:
+    """What one process remembers by itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.store: TokenStore = MemoryStore(clock)
+        self.jobs: tuple[Job, ...] = ()
+
+    def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
+        """As `State.limiter`."""
+        del name  # each is an object of its own here
+        return None if rate is None else MemoryLimiter(rate.hits, ceil(rate.seconds), self._clock)
+
+
+class SharedState:
+    """What the workers of a fleet share over one Redis."""
+
+    def __init__(self, settings: StoreSettings, clock: Clock) -> None:
+        try:
+            from guestpass.adapters.redis_link import RedisLink  # noqa: PLC0415  its client is an extra
+        except ModuleNotFoundError as exc:
+            raise ConfigError("store.url", _NO_CLIENT) from exc
+        from guestpass.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415  as above
+        from guestpass.adapters.redis_store import RedisStore  # noqa: PLC0415  as above
+        from guestpass.adapters.sealing import Sealing  # noqa: PLC0415  needed here only
+
+        self._local = LocalState(clock)
+        self._link = RedisLink(settings.url.reveal(), clock, prefix=settings.prefix)
+        self._sealing = Sealing(settings.secrets)
+        self._limiter_class = RedisLimiter
+        shared = RedisStore(self._link, self._sealing, clock)
+        self.store: TokenStore = DegradingStore(shared, self._local.store)
+        self.jobs: tuple[Job, ...] = (self._link.run,)
+
+    def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
+        """As `State.limiter`: each name is one limit for the whole fleet."""
+        local = self._local.limiter(name, rate)
+        if rate is None or local is None:
+            return None
+        shared = self._limiter_class(self._link, self._sealing, name, amount=rate.hits, seconds=rate.seconds)
+        return DegradingLimiter(shared, local)
