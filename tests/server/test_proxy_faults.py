@@ -80,8 +80,7 @@ async def reply(parser: str, *pieces: bytes, method: bytes = b"GET") -> Answer:
     """The answer to one request when the backend sends `pieces` and closes."""
     async with proxying(parser, answering(*pieces, close=True)) as (port, _, proxy):
         answer = await ask(port, get().replace(b"GET", method), method)
-        assert proxy.pool is not None
-        assert (proxy.pool.in_use, proxy.pool.idle) == (0, 0)
+        assert (proxy.backends[0].pool.in_use, proxy.backends[0].pool.idle) == (0, 0)
         return answer
 
 
@@ -279,8 +278,7 @@ async def test_a_backend_that_does_not_answer_is_a_timeout(parser: str) -> None:
         assert code(await ask(port, get())) == (504, "upstream_timeout")
         with anyio.fail_after(1):
             await backend.connections[0].closed.wait()
-        assert proxy.pool is not None
-        assert proxy.pool.in_use == 0
+        assert proxy.backends[0].pool.in_use == 0
 
 
 async def test_a_backend_that_takes_no_more_of_a_body_is_a_timeout(parser: str) -> None:
@@ -352,8 +350,7 @@ async def test_a_full_pool_queues_and_serves_in_order(parser: str) -> None:
         asked = [asyncio.create_task(ask(port, get(b"/%d" % number))) for number in range(6)]
         with anyio.fail_after(5):
             await until_in_flight(backend, 2)
-            assert proxy.pool is not None
-            while proxy.pool.waiting < 4:
+            while proxy.backends[0].pool.waiting < 4:
                 await anyio.lowlevel.checkpoint()
             release.set()
             answers = await asyncio.gather(*asked)
@@ -384,8 +381,7 @@ async def test_a_queue_that_does_not_move_refuses_in_time(parser: str) -> None:
         with anyio.fail_after(5):
             await until_in_flight(backend, 1)
             assert code(await ask(port, get())) == (503, "pool_exhausted")
-            assert proxy.pool is not None
-            assert proxy.pool.waiting == 0
+            assert proxy.backends[0].pool.waiting == 0
             release.set()
             assert (await first).status == 200
 
@@ -394,18 +390,16 @@ async def test_idle_connections_are_closed_in_time(parser: str) -> None:
     limits = PoolLimits(idle_timeout=0.05, wait_timeout=0.1)
     async with proxying(parser, answer_ok, limits=limits) as (port, backend, proxy):
         await ask(port, get())
-        assert proxy.pool is not None
-        assert proxy.pool.idle == 1
+        assert proxy.backends[0].pool.idle == 1
         with anyio.fail_after(5):
             await backend.connections[0].closed.wait()
-        assert proxy.pool.idle == 0
+        assert proxy.backends[0].pool.idle == 0
 
 
 async def test_a_connection_past_its_age_carries_no_more_than_one_request(parser: str) -> None:
     async with proxying(parser, answer_ok, limits=PoolLimits(max_age=100)) as (port, backend, proxy):
         assert (await ask(port, get(b"/1"))).status == 200
-        assert proxy.pool is not None
-        (connection,) = proxy.pool._open
+        (connection,) = proxy.backends[0].pool._open
         connection.opened_at -= 101
         assert (await ask(port, get(b"/2"))).status == 200
         with anyio.fail_after(5):
@@ -421,8 +415,7 @@ async def gone(backend: Recorder, proxy: ReverseProxy, index: int = 0) -> None:
     """The backend's connection is closed and the pool's slot is free again, within a second."""
     with anyio.fail_after(1):
         await backend.connections[index].closed.wait()
-        assert proxy.pool is not None
-        while proxy.pool.in_use:
+        while proxy.backends[0].pool.in_use:
             await anyio.lowlevel.checkpoint()
 
 
@@ -501,12 +494,11 @@ async def test_a_client_that_leaves_the_queue_frees_its_place(parser: str) -> No
         first = asyncio.create_task(ask(port, get(b"/first")))
         with anyio.fail_after(5):
             await until_in_flight(backend, 1)
-            assert proxy.pool is not None
             async with connected(port) as client:
                 await client.send(get(b"/left"))
-                while not proxy.pool.waiting:
+                while not proxy.backends[0].pool.waiting:
                     await anyio.lowlevel.checkpoint()
-            while proxy.pool.waiting:
+            while proxy.backends[0].pool.waiting:
                 await anyio.lowlevel.checkpoint()
             release.set()
             assert (await first).status == 200

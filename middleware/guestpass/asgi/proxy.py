@@ -7,7 +7,7 @@ makes the server close the connection with the response unfinished (one log line
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from guestpass.core.model import Header
 from guestpass.core.request_head import ProxyRules, RequestHead, request_head
 from guestpass.errors import ConfigError, Fault, PoolExhausted, RequestInvalid
 from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
+from guestpass.upstream.balance import Backend, Balancer, Ejection, Strategy
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.exchange import Exchange
 from guestpass.upstream.http1 import Abandoned
@@ -33,7 +34,7 @@ _CLOSE: Final[tuple[Header, ...]] = ((b"connection", b"close"),)
 
 
 class ReverseProxy:
-    """An ASGI app that forwards HTTP to one backend; opens nothing until the first request.
+    """An ASGI app that forwards to a backend, or to several; opens nothing until the first request.
 
     Identity reaches the backend in `scope["headers"]`, where `GuestTokenMiddleware` puts it. The raw path
     goes to the backend byte for byte, with whatever prefix this app is mounted under.
@@ -41,7 +42,7 @@ class ReverseProxy:
 
     def __init__(
         self,
-        upstream: str,
+        upstream: str | Sequence[str],
         *,
         preserve_host: bool = True,
         trusted_proxies: Iterable[str] = (),
@@ -49,38 +50,57 @@ class ReverseProxy:
         limits: PoolLimits | None = None,
         websockets: WebSocketLimits | None = None,
         tls: BackendTls | None = None,
+        balance: Strategy = "round_robin",
+        ejection: Ejection | None = None,
     ) -> None:
         """Check the configuration.
 
         Args:
-            upstream: `http://host[:port]`, `https://host[:port]` or `unix:///path/of/socket`.
-            preserve_host: Whether the backend sees the client's `Host` or its own name.
+            upstream: `http://host[:port]`, `https://host[:port]` or `unix:///path/of/socket`; several are
+                replicas of one service.
+            preserve_host: Whether the backend sees the client's `Host` or its own name; of several, the
+                name of the first.
             trusted_proxies: Addresses and CIDR networks whose `X-Forwarded-*` counts; by default nobody's.
             header_timeout: Seconds that the backend may take until the head of its response, or to take
                 more of a body. There is no limit on the time between parts of a response.
             limits: Connections, their queue and their ages.
             websockets: How many WebSockets, and how large their messages.
-            tls: Certificates, for an `https://` backend.
+            tls: Certificates, for `https://` backends.
+            balance: How one of several backends is chosen.
+            ejection: When a failing one is left alone; a single one never is.
 
         Raises:
             ConfigError: One of these breaks its rule.
         """
         if not 0 < header_timeout < float("inf"):
             raise ConfigError("upstream.header_timeout", "must be a finite number of seconds above zero")
-        origin = Origin.parse(upstream)
+        origins = [Origin.parse(url) for url in ([upstream] if isinstance(upstream, str) else upstream)]
+        if not origins or len(set(origins)) != len(origins):
+            raise ConfigError("upstream.url", "must be one URL or several different ones")
+        if balance not in get_args(Strategy):
+            raise ConfigError("upstream.balance", "must be round_robin or least_connections")
         self._limits = limits or PoolLimits()
-        self._dialer = Dialer(origin, tls or BackendTls(), timeout=self._limits.connect_timeout)
+        self._balance: Strategy = balance
+        self._ejection = ejection or Ejection()
+        self._dialers = [
+            Dialer(origin, tls or BackendTls(), timeout=self._limits.connect_timeout) for origin in origins
+        ]
         self._websocket_limits = websockets or WebSocketLimits()
         self._header_timeout = header_timeout
         self._rules = ProxyRules(
-            authority=origin.authority,
+            authority=origins[0].authority,
             preserve_host=preserve_host,
             trust=Trust(parse_networks(trusted_proxies, field="upstream.trusted_proxies")),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pulse: Pulse | None = None
-        self.pool: Pool | None = None
+        self._balancer: Balancer | None = None
         self.websockets = 0
+
+    @property
+    def backends(self) -> Sequence[Backend]:
+        """The backends with their pools, for metrics; none before the first request."""
+        return self._balancer.backends if self._balancer is not None else ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -96,10 +116,11 @@ class ReverseProxy:
 
     async def aclose(self) -> None:
         """Drop the connections to the backend; the proxy can be used again afterwards."""
-        pool, pulse, loop = self.pool, self._pulse, self._loop
-        self.pool = self._pulse = self._loop = None
-        if pool is not None and pulse is not None and loop is asyncio.get_running_loop():
-            await pool.aclose()
+        balancer, pulse, loop = self._balancer, self._pulse, self._loop
+        self._balancer = self._pulse = self._loop = None
+        if balancer is not None and pulse is not None and loop is asyncio.get_running_loop():
+            for backend in balancer.backends:
+                await backend.pool.aclose()
             pulse.stop()
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
@@ -112,14 +133,15 @@ class ReverseProxy:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    def _open(self) -> tuple[Pool, Pulse]:
-        """The pool of the running event loop, made when first asked for."""
+    def _open(self) -> tuple[Balancer, Pulse]:
+        """The backends of the running event loop, made when first asked for."""
         loop = asyncio.get_running_loop()
-        if self.pool is None or self._pulse is None or self._loop is not loop:
+        if self._balancer is None or self._pulse is None or self._loop is not loop:
             self._loop = loop
-            self._pulse = Pulse(min(_BEAT, self._header_timeout / 4, self._limits.wait_timeout / 4))
-            self.pool = Pool(self._dialer, self._limits, self._pulse)
-        return self.pool, self._pulse
+            pulse = Pulse(min(_BEAT, self._header_timeout / 4, self._limits.wait_timeout / 4))
+            backends = [Backend(dialer, Pool(dialer, self._limits, pulse)) for dialer in self._dialers]
+            self._pulse, self._balancer = pulse, Balancer(backends, self._balance, self._ejection)
+        return self._balancer, self._pulse
 
     def _head(self, scope: Scope, method: str, headers: Sequence[Header]) -> RequestHead:
         client = scope.get("client")
@@ -143,9 +165,9 @@ class ReverseProxy:
         except RequestInvalid as error:
             await send_problem(send, error, _CLOSE)
             return
-        pool, pulse = self._open()
+        balancer, pulse = self._open()
         exchange = Exchange(
-            pool, receive, send, method=method, head=head, header_timeout=self._header_timeout
+            balancer, receive, send, method=method, head=head, header_timeout=self._header_timeout
         )
         pulse.watch(exchange)
         try:
@@ -176,7 +198,7 @@ class ReverseProxy:
                 raise PoolExhausted(retry_after=1.0)
             self.websockets += 1
             try:
-                tunnel = Tunnel(self._dialer, self._websocket_limits, receive, send)
+                tunnel = Tunnel(self._open()[0], self._websocket_limits, receive, send)
                 await tunnel.run(
                     head.start, scope.get("subprotocols", ()), header_timeout=self._header_timeout
                 )

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from guestpass.core.framing import NO_BODY, UNKNOWN
 from guestpass.core.request_head import RequestHead
-from guestpass.errors import Fault, RequestInvalid, UpstreamTimeout
+from guestpass.errors import Fault, PoolExhausted, RequestInvalid, UpstreamTimeout, UpstreamUnreachable
+from guestpass.upstream.balance import Backend, Balancer
 from guestpass.upstream.http1 import Abandoned, Http1Connection
 from guestpass.upstream.pool import Pool
 
@@ -33,6 +34,8 @@ class Exchange:
     """
 
     __slots__ = (
+        "_backend",
+        "_balancer",
         "_connection",
         "_ended",
         "_head",
@@ -40,7 +43,6 @@ class Exchange:
         "_method",
         "_moved",
         "_moved_before",
-        "_pool",
         "_receive",
         "_send",
         "_since",
@@ -51,7 +53,7 @@ class Exchange:
 
     def __init__(
         self,
-        pool: Pool,
+        balancer: Balancer,
         receive: _Receive,
         send: _Send,
         *,
@@ -59,7 +61,8 @@ class Exchange:
         head: RequestHead,
         header_timeout: float,
     ) -> None:
-        self._pool = pool
+        self._balancer = balancer
+        self._backend = balancer.pick()
         self._method = method
         self._head = head
         self._receive = receive
@@ -97,7 +100,7 @@ class Exchange:
         if not more:
             self._ended = ended  # from here on nobody else calls receive, so that a beat may listen
         data = self._head.start + _framed(body, length, more=more)
-        connection = self._pool.take() or await self._queue()
+        connection = self._backend.pool.take() or await self._obtain()
         self._begin(connection, data, sent=not more)
         if more:
             left = length - len(body) if length >= 0 else None
@@ -106,12 +109,15 @@ class Exchange:
             await connection.head()
         except Fault:
             if not connection.stale or length != NO_BODY or self._method not in _IDEMPOTENT:
+                self._balancer.failed(self._backend)
                 raise
             self._release()
-            self._pool.drop_idle()
-            connection = await self._queue()
+            self._backend.pool.drop_idle()
+            connection = await self._obtain()
             self._begin(connection, data, sent=True)
             await connection.head()
+        if self._backend.failures:
+            self._balancer.succeeded(self._backend)
         await self._respond(connection)
 
     def beat(self, now: float) -> None:
@@ -143,10 +149,27 @@ class Exchange:
 
     # --- the connection -----------------------------------------------------------------------------------
 
-    async def _queue(self) -> Http1Connection:
-        self._ticket = self._pool.ask()
+    async def _obtain(self) -> Http1Connection:
+        """Queue for a connection; a backend that cannot be reached has seen nothing, so another is tried."""
+        tried: list[Backend] = []
+        while True:
+            backend = self._backend
+            try:
+                return await self._queue(backend.pool)
+            except (UpstreamUnreachable, UpstreamTimeout, PoolExhausted) as error:
+                if not isinstance(error, PoolExhausted):
+                    self._balancer.failed(backend)
+                tried.append(backend)
+                if len(tried) == len(self._balancer.backends):
+                    raise
+            self._backend = self._balancer.pick(tried)
+            if connection := self._backend.pool.take():
+                return connection
+
+    async def _queue(self, pool: Pool) -> Http1Connection:
+        self._ticket = pool.ask()
         try:
-            return await self._pool.granted(self._ticket)
+            return await pool.granted(self._ticket)
         finally:
             self._ticket = None
 
@@ -159,14 +182,14 @@ class Exchange:
         connection = self._connection
         if connection is not None:
             self._connection = None
-            self._pool.give_back(connection)
+            self._backend.pool.give_back(connection)
 
     def _interrupt(self, error: Exception) -> None:
         """Have `run` raise `error` wherever it waits for the backend; nothing once the response is whole."""
         if self._connection is not None:
             self._connection.fail(error)
         elif self._ticket is not None:
-            self._pool.leave(self._ticket, error)
+            self._backend.pool.leave(self._ticket, error)
 
     # --- from the backend to the client -------------------------------------------------------------------
 

@@ -19,8 +19,8 @@ from websockets.uri import WebSocketURI
 
 from guestpass.core.hop_by_hop import connection_options, response_kind
 from guestpass.core.model import Header
-from guestpass.errors import ConfigError, UpstreamFailed, UpstreamTimeout
-from guestpass.upstream.dial import Dialer
+from guestpass.errors import ConfigError, Fault, UpstreamFailed, UpstreamTimeout
+from guestpass.upstream.balance import Backend, Balancer
 from guestpass.upstream.http1 import Abandoned
 
 _Message = MutableMapping[str, Any]
@@ -112,8 +112,9 @@ class _Protocol(ClientProtocol):
 class Tunnel:
     """One WebSocket, from its handshake to its close."""
 
-    def __init__(self, dialer: Dialer, limits: WebSocketLimits, receive: _Receive, send: _Send) -> None:
-        self._dialer = dialer
+    def __init__(self, balancer: Balancer, limits: WebSocketLimits, receive: _Receive, send: _Send) -> None:
+        self._balancer = balancer
+        self._backend = balancer.pick()
         self._limits = limits
         self._receive = receive
         self._send = send
@@ -140,6 +141,7 @@ class Tunnel:
             if not opening.done():
                 raise Abandoned  # before it is accepted, a client can only leave
             connection = opening.result()
+            self._balancer.succeeded(self._backend)
             headers, _ = _end_to_end(connection.response)
             await self._send(
                 {"type": "websocket.accept", "subprotocol": connection.subprotocol, "headers": headers}
@@ -155,29 +157,46 @@ class Tunnel:
     async def _open(
         self, start: bytes, subprotocols: Sequence[str], header_timeout: float
     ) -> ClientConnection:
-        limits = self._limits
-        connection = self._connection = await self._dialer.open(
-            lambda: ClientConnection(
-                _Protocol(start, subprotocols, limits.max_message_bytes),
-                ping_interval=limits.ping_interval,
-                ping_timeout=limits.ping_interval,
-                close_timeout=_CLOSE_TIMEOUT,
-            )
-        )
+        connection = self._connection = await self._connect(start, subprotocols)
         try:
             async with asyncio.timeout(header_timeout):
                 await connection.handshake(user_agent_header=None)
         except TimeoutError as exc:
+            self._balancer.failed(self._backend)
             raise UpstreamTimeout("websocket handshake") from exc
         except InvalidStatus as exc:
             headers, body = _end_to_end(exc.response)
             raise Refused(exc.response.status_code, headers, body) from exc
         except (InvalidHandshake, OSError, EOFError) as exc:
+            self._balancer.failed(self._backend)
             raise UpstreamFailed("websocket handshake") from exc
         connection.start_keepalive()
         return connection
 
+    async def _connect(self, start: bytes, subprotocols: Sequence[str]) -> ClientConnection:
+        """Connect to a backend; one that cannot be reached has seen nothing, so another is tried."""
+        limits = self._limits
+        tried: list[Backend] = []
+        while True:
+            try:
+                return await self._backend.dialer.open(
+                    lambda: ClientConnection(
+                        _Protocol(start, subprotocols, limits.max_message_bytes),
+                        ping_interval=limits.ping_interval,
+                        ping_timeout=limits.ping_interval,
+                        close_timeout=_CLOSE_TIMEOUT,
+                    )
+                )
+            except Fault:
+                self._balancer.failed(self._backend)
+                tried.append(self._backend)
+                if len(tried) == len(self._balancer.backends):
+                    raise
+            self._backend = self._balancer.pick(tried)
+
     async def _pass_on(self, connection: ClientConnection, coming: "asyncio.Future[_Message]") -> None:
+        backend = self._backend
+        backend.tunnels += 1
         up = asyncio.create_task(self._up(connection, coming))
         down = asyncio.create_task(self._down(connection))
         try:
@@ -185,6 +204,7 @@ class Tunnel:
             if up.done():
                 await down  # it ends as soon as the backend's side is closed
         finally:
+            backend.tunnels -= 1
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
