@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from guestpass.core.model import MonotonicTime, TokenId
-from guestpass.errors import Fault, TokenError
+from guestpass.errors import Fault, IssuerMisconfigured, TokenError, Unavailable
 from guestpass.ports import Clock
 
 _FIRST: Final = 1.0
@@ -19,28 +19,40 @@ F = TypeVar("F", bound=Fault)
 class IssuerHealth:
     """Closed for a while after each failure, for every token alike, so that no retry storm can start.
 
-    The issuer's own Retry-After is honoured; without one the pause doubles from 1 s to 30 s, jittered so
-    that a fleet does not come back as one.
+    The issuer's own Retry-After is honoured; without one, or with one that is over already (zero, a date in
+    the past), the pause doubles from 1 s to 30 s, jittered so that a fleet does not come back as one.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._closed_until = MonotonicTime(float("-inf"))
+        self._closed_by: type[Fault] = Unavailable
         self.failures = 0
 
     def closed_for(self) -> float:
         """Seconds until the issuer may be asked again; 0 if now."""
         return max(0.0, self._closed_until - self._clock.monotonic())
 
+    def check(self) -> None:
+        """Return if the issuer may be asked.
+
+        Raises:
+            IssuerMisconfigured: It refused our credentials, which no waiting mends: said anew, not as a 503.
+            Unavailable: Any other fault closed it; `retry_after` is what is left of the pause.
+        """
+        if left := self.closed_for():
+            raise self._closed_by("backing off from the issuer", retry_after=left)
+
     def failed(self, fault: F) -> F:
         """Count a failure, close, and give the fault back with the pause as its `retry_after`."""
         pause = fault.retry_after
-        if pause is None:
+        if not pause:
             # Jitter spreads load; nothing secret rests on it.
             pause = min(_MOST, _FIRST * 2**self.failures) * random.uniform(0.5, 1.0)  # noqa: S311
             fault.retry_after = pause
         self.failures = min(self.failures + 1, 10)
         self._closed_until = MonotonicTime(self._clock.monotonic() + pause)
+        self._closed_by = IssuerMisconfigured if isinstance(fault, IssuerMisconfigured) else Unavailable
         return fault
 
     @contextmanager

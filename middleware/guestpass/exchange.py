@@ -103,8 +103,7 @@ class Exchange:
     async def _mint(self, identity: Identity, outcome: Outcome) -> Issued:
         gate = self.gate
         health = gate.rotation.health
-        if closed := health.closed_for():
-            raise Unavailable("backing off from the issuer", retry_after=closed)
+        health.check()
         if (wait := await gate.rotation.over_budget()) is not None:
             raise TooManyRequests("the mint budget is used up", retry_after=wait)
         # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.

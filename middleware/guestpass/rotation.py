@@ -126,7 +126,8 @@ class Rotation:
             raise Unavailable("another request's mint is taking too long", retry_after=_SOON) from exc
 
     async def _lead(self, token: RawToken, genuine: Genuine, deadline: float) -> Successor:
-        if resting := self._rest.left(genuine.token_id) or self.health.closed_for():
+        self.health.check()
+        if resting := self._rest.left(genuine.token_id):
             raise Unavailable("backing off from the issuer", retry_after=resting)
         try:
             # Shielded: a client that hangs up must not lose a token the issuer already spent.

@@ -341,3 +341,26 @@ def test_only_so_many_tokens_rest_at_once() -> None:
 def test_a_fault_says_why_without_saying_what() -> None:
     assert isinstance(IssuerMisconfigured(), Fault)
     assert IssuerMisconfigured().reason == "issuer_misconfigured"
+
+
+# --- the pause after a fault ------------------------------------------------------------------------------
+
+
+async def test_a_retry_after_that_is_over_already_is_no_licence_to_ask_at_once() -> None:
+    """R5: 0 and a date in the past come from clocks that differ, and would have every request ask."""
+    w = world()
+    w.issuer.failure = Unavailable(retry_after=0)
+    for n in range(20):
+        assert await successor_for(w, token(exp=NEAR + n % 2)) is None
+    assert len(w.issuer.calls) == 1
+
+
+async def test_while_the_issuer_refuses_us_it_is_said_so_and_not_that_it_is_down() -> None:
+    w = world()
+    w.issuer.failure = IssuerMisconfigured(retry_after=30)
+    for _ in range(2):
+        outcome = await w.admit(token(exp=DUE))
+        assert isinstance(outcome, Refused)
+        assert isinstance(outcome.error, IssuerMisconfigured)
+        assert outcome.error.retry_after == pytest.approx(30)
+    assert len(w.issuer.calls) == 1
