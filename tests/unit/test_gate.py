@@ -392,3 +392,14 @@ async def test_bobs_token_never_stands_for_ada() -> None:
     assert identity_of(await admitted(w, first))[b"x-guest-name"] == b"Ada"
     assert identity_of(await admitted(w, second))[b"x-guest-name"] == b"Bob"
     assert w.issuer.calls == [ADA, BOB]
+
+
+async def test_what_is_raised_beside_the_background_is_raised_as_it_is() -> None:
+    """A host's own lifespan enters it: an exception of the host's must not come out as a group."""
+    w = world()
+    raised = LookupError()
+    with pytest.raises(LookupError) as caught:
+        async with w.gate.background():
+            raise raised
+    assert caught.value is raised
+    assert w.issuer.closed == 1
