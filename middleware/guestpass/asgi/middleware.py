@@ -48,17 +48,17 @@ class GuestTokenMiddleware:
         if scope["type"] == "websocket" and outcome.dead_at is not None:
             socket = _ExpiringSocket(self.gate, outcome.dead_at, receive, answer)
             # Ours alone: whatever else the app raises, a wrapped one included, is the app's own.
-            with suppress(SocketExpired):
+            with suppress(SocketExpiredError):
                 await self.app(inner, socket.receive, socket.send)
         else:
             await self.app(inner, receive, answer)
 
 
-class SocketExpired(OSError):
+class SocketExpiredError(OSError):
     """Raised in an app that sends on a WebSocket whose token's time is over.
 
-    An `OSError`, as ASGI asks for when the client is gone: starlette makes `WebSocketDisconnect` of it. An app
-    that only ever sends would never learn of the end otherwise, and go on for ever.
+    An `OSError`, as ASGI asks for when the client is gone: starlette makes `WebSocketDisconnect` of it. An
+    app that only ever sends would never learn of the end otherwise, and go on for ever.
     """
 
 
@@ -92,8 +92,8 @@ class _ExpiringSocket:
         """Pass a message on while the token lives.
 
         Raises:
-            SocketExpired: The token's time is over, so the socket is closed; a close of the app's own then
-                is none, as closing twice is an error to the server.
+            SocketExpiredError: The token's time is over, and the socket is closed. A close of the app's own
+                is dropped then, as closing twice is an error to the server.
         """
         kind = message["type"]
         if self._closed:
@@ -107,7 +107,7 @@ class _ExpiringSocket:
     async def _gone(self, kind: str) -> None:
         await self._close()
         if kind != "websocket.close":
-            raise SocketExpired("token expired")
+            raise SocketExpiredError("token expired")
 
     async def _close(self) -> None:
         if not self._closed:
