@@ -17,7 +17,6 @@ from guestpass.core.model import (
     UnixTime,
 )
 
-
 Job = Callable[[], Coroutine[Any, Any, None]]
 """What runs beside requests until it is cancelled. Optional: all that it does also happens without it."""
 
