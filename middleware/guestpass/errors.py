@@ -240,6 +240,15 @@ class Unavailable(Fault):
     title = "Temporarily unavailable"
 
 
+class MintBudgetSpent(Unavailable):
+    """No call of the issuer is left for this kind of mint now; says nothing of the issuer."""
+
+    @property
+    def reason(self) -> str:
+        """Always `mint_budget`."""
+        return "mint_budget"
+
+
 class PoolExhausted(Unavailable):
     """Every connection to a backend is in use, and the queue for one is full or too slow."""
 

@@ -13,6 +13,7 @@ import anyio
 from guestpass import events
 from guestpass.core.decision import Forward, Genuine, Invalid, Reject, Rotate, decide
 from guestpass.core.model import Identity, RawToken, UnixTime
+from guestpass.core.shares import Priority
 from guestpass.errors import ClaimInvalid, GuestpassError, TokenError, TooManyRequests, Unavailable
 from guestpass.gate import Gate
 
@@ -104,7 +105,7 @@ class Exchange:
         gate = self.gate
         health = gate.rotation.health
         health.check()
-        if (wait := await gate.rotation.over_budget()) is not None:
+        if (wait := await gate.rotation.budget.take(Priority.FIRST)) is not None:
             raise TooManyRequests("the mint budget is used up", retry_after=wait)
         # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.
         with anyio.move_on_after(gate.policy.mint_deadline, shield=True), health.observing():

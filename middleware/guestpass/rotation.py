@@ -14,10 +14,12 @@ from anyio.abc import TaskGroup
 
 from guestpass import events
 from guestpass.backoff import IssuerHealth, Rest
-from guestpass.core.decision import Genuine, Invalid
+from guestpass.budget import Budget
+from guestpass.core.decision import Genuine, Invalid, Phase, schedule
 from guestpass.core.inject import is_deliverable
 from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, TokenId, UnixTime, short
-from guestpass.errors import Fault, GuestpassError, Unavailable
+from guestpass.core.shares import Priority
+from guestpass.errors import Fault, GuestpassError, MintBudgetSpent, Unavailable
 from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
 
 _LEASE_MARGIN: Final = 2.0
@@ -25,8 +27,6 @@ _LEASE_MARGIN: Final = 2.0
 
 
 _SOON: Final = 1.0
-_EVERY_MINT: Final = "mint"
-"""One key for all: the issuer counts our calls together."""
 
 
 class Flight:
@@ -59,7 +59,7 @@ class Rotation:
         self.store = store
         self.policy = policy
         self.clock = clock
-        self.budget = budget
+        self.budget = Budget(budget)
         self.health = IssuerHealth(clock)
         self.minted = 0
         self._rest = Rest(clock)
@@ -136,7 +136,8 @@ class Rotation:
             raise self.health.failed(Unavailable("the issuer did not answer in time"))
         except GuestpassError as exc:
             self._rest.start(genuine.token_id, self._rest_after(exc))
-            _failed(genuine, exc)
+            if not isinstance(exc, MintBudgetSpent):  # told where it happened: nothing has failed
+                _failed(genuine, exc)
             raise
 
     async def _mint(self, token: RawToken, genuine: Genuine) -> Successor:
@@ -144,7 +145,7 @@ class Rotation:
         if isinstance(lease, Successor):
             return lease
         try:
-            await self._spend()
+            await self._spend(genuine)
             began = self.clock.monotonic()
             with self.health.observing():
                 minted = await self.issuer.rotate(token, genuine.claims)
@@ -170,16 +171,22 @@ class Rotation:
         )
         return winner
 
-    async def over_budget(self) -> float | None:
-        """Count one call of the issuer; seconds until the next fits, or None if this one does."""
-        if self.budget is None:
-            return None
-        quota = await self.budget.hit(_EVERY_MINT)
-        return None if quota.allowed else quota.reset_after
-
-    async def _spend(self) -> None:
-        if (wait := await self.over_budget()) is not None:
-            raise Unavailable("the mint budget is used up", retry_after=wait)
+    async def _spend(self, genuine: Genuine) -> None:
+        """Take one call of the issuer out of the budget; the nearer the token's end, the more there is."""
+        now = self.clock.time()
+        ahead = schedule(genuine, self.policy).phase(now) < Phase.ROTATE
+        priority = Priority.PREFETCH if ahead else Priority.ROTATION
+        wait = await self.budget.take(priority, left=genuine.claims.expires_at - now)
+        if wait is None:
+            return
+        events.emit(
+            events.MINT_DEFERRED,
+            level=logging.DEBUG if ahead else logging.WARNING,
+            token=short(genuine.token_id),
+            priority=priority.value,
+            retry_after=wait,
+        )
+        raise MintBudgetSpent("the mint budget is used up", retry_after=wait)
 
     async def _verified(self, minted: RawToken, genuine: Genuine) -> Genuine:
         """Verify a minted token as if a client had sent it; the issuer's word alone is not enough."""
