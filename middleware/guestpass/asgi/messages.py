@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
-from guestpass.core.inject import set_cookie_field, token_fields, with_token
+from guestpass.core.inject import expose, set_cookie_field, token_fields, with_token
 from guestpass.core.model import Header
 from guestpass.core.paths import wire_path
 from guestpass.errors import GuestpassError, TokenError
@@ -147,9 +147,16 @@ def refusal_fields(gate: Gate, error: GuestpassError, origin: bytes | None, *, g
         fields.append((b"www-authenticate", challenge(error, realm=surface.realm)))
     if guarded:
         fields.extend(surface.varying)
+    exposed = (*surface.fields.names, *_EXPOSED)
     if surface.cors is not None:
-        fields.extend(surface.cors.answer_fields(origin, surface.fields.names))
+        fields.extend(surface.cors.answer_fields(origin, exposed))
+    elif origin is not None:  # the app's own CORS may stand around us
+        fields.append(expose(*exposed))
     return fields
+
+
+_EXPOSED: Final = ("Retry-After", "WWW-Authenticate")
+"""What a page must read of a refusal: when to ask again, and whether it was the gate that refused."""
 
 
 async def refuse(refused: Refused, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:

@@ -26,6 +26,7 @@ class Entry(NamedTuple):
 COMMANDS: Final[dict[str, Entry]] = {
     "demo": Entry("demo", "Run vendor, backend and proxy on loopback."),
     "serve": Entry("serve", "Run the proxy in front of a backend."),
+    "client-script": Entry("client_script", "Print the tag that loads the browser's script."),
     "check-config": Entry("check_config", "Read the settings, and say what is wrong with them."),
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),

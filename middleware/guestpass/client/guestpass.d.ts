@@ -1,0 +1,60 @@
+/** Who the guest says they are. */
+export interface Identity {
+  name: string;
+  email: string;
+}
+
+export interface GuestOptions {
+  /** Or a function that finds out, such as by a form: called once, when a token is first needed. */
+  identity: Identity | (() => Identity | Promise<Identity>);
+  /** The token endpoint, relative to the page; its origin gets the token too. Default: "/guestpass/token". */
+  endpoint?: string;
+  /** Further origins that may get the token, beside the page's own and the endpoint's. */
+  origins?: readonly string[];
+  /** The field that carries the token, both ways. Default: "X-Guest-Token". */
+  header?: string;
+  /** What keeps the token over a reload. Default: "localStorage". "none": this page's memory. */
+  storage?: "localStorage" | "sessionStorage" | "none";
+}
+
+/** The token endpoint gave no token; a lost network is a `TypeError`, as with `fetch`. */
+export interface GuestError extends Error {
+  /** The HTTP status, such as 429 or 503. */
+  status: number;
+  /** guestpass's stable code, such as "too_many_requests". */
+  code?: string;
+  /** Seconds for which the endpoint is not asked again; 0 if it did not say. */
+  retryAfter: number;
+}
+
+export interface GuestEvents {
+  /** Another token is in use from now on. */
+  token: CustomEvent<{ token: string; expiresIn: number }>;
+  /** The token ran out, and no other could be had; the next call, wake-up or reconnect tries again. */
+  expired: CustomEvent<GuestError | Error>;
+  /** No token could be had, or renewed; a token that is there still holds. */
+  error: CustomEvent<GuestError | Error>;
+}
+
+export interface Guest extends EventTarget {
+  /** As the browser's, with the token, for trusted origins; untouched for all others. */
+  fetch: typeof fetch;
+  /** The token, had or renewed first where that is needed. Rejects with a `GuestError`. */
+  token(): Promise<string>;
+  /** A WebSocket that offers the token as a subprotocol, to trusted origins. */
+  webSocket(url: string | URL, protocols?: string | readonly string[]): Promise<WebSocket>;
+  /** Stop renewing and listening; the stored token stays. */
+  close(): void;
+  addEventListener<K extends keyof GuestEvents>(
+    type: K,
+    listener: (event: GuestEvents[K]) => void,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  removeEventListener<K extends keyof GuestEvents>(
+    type: K,
+    listener: (event: GuestEvents[K]) => void,
+    options?: boolean | EventListenerOptions,
+  ): void;
+}
+
+export function createGuest(options: GuestOptions): Guest;
