@@ -12,9 +12,6 @@ from guestpass.asgi.client_script import integrity
     "--src", default="/guestpass/client.js", show_default=True, help="The script's URL, for the tag."
 )
 @click.option("--integrity", "only_integrity", is_flag=True, help="Print the integrity value alone.")
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the script to a file too."
-)
 def command(*, src: str, only_integrity: bool) -> None:
     """Print the tag that loads the browser's script.
 
