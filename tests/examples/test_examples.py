@@ -1,0 +1,69 @@
+"""Every example starts as its README says, and answers."""
+
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from running import GUESTPASS, ROOT, running
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+EXAMPLES = ROOT / "examples"
+UVICORN = (sys.executable, "-m", "uvicorn", "app:app", "--port", "0")
+VISITOR = {"name": "Grace Höpper", "email": "grace@example.org"}
+
+
+def first_token(url: str) -> str:
+    answer = httpx.post(f"{url}/guestpass/token", json=VISITOR, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["token"])
+
+
+def get(url: str, token: str | None = None) -> httpx.Response:
+    headers = {} if token is None else {"X-Guest-Token": token}
+    return httpx.get(url, headers=headers, trust_env=False)
+
+
+@pytest.mark.parametrize("name", ["fastapi", "starlette"])
+def test_an_asgi_app_is_guarded_and_knows_its_guest(name: str, vendor: dict[str, str]) -> None:
+    with running(*UVICORN, cwd=EXAMPLES / name, env=vendor) as app:
+        url = app.url("running on")
+        assert get(f"{url}/me").status_code == 401
+        guest = get(f"{url}/me", first_token(url)).json()
+    assert guest.pop("subject")
+    assert guest == VISITOR
+
+
+def test_the_websocket_opens_for_a_guest_and_for_no_one_else(vendor: dict[str, str]) -> None:
+    with running(*UVICORN, cwd=EXAMPLES / "starlette", env=vendor) as app:
+        url = app.url("running on")
+        socket = url.replace("http://", "ws://") + "/echo"
+        with pytest.raises(InvalidStatus), connect(socket, proxy=None):
+            pass
+        offered = ["guestpass", f"guestpass.token.{first_token(url)}"]
+        with connect(socket, subprotocols=offered, proxy=None) as websocket:  # type: ignore[arg-type]  # plain text is a subprotocol
+            websocket.send("hello")
+            assert websocket.recv(timeout=20) == "Grace Höpper: hello"
+
+
+def test_a_legacy_backend_is_told_who_the_guest_is(vendor: dict[str, str]) -> None:
+    folder = EXAMPLES / "legacy-backend"
+    serve = (*GUESTPASS, "serve", "--config", "guestpass.toml", "--port", "0")
+    with (
+        running(sys.executable, "backend.py", "0", cwd=folder) as backend,
+        # Free ports in place of the example's, as the tests of others may run beside this one.
+        running(*serve, "--upstream", backend.url(), cwd=folder, env=vendor) as proxy,
+    ):
+        url = proxy.url()
+        assert get(f"{url}/orders").status_code == 401
+        assert get(f"{url}/orders", first_token(url)).text == "Hello, Grace Höpper.\n"
+        assert get(f"{url}/public/page").text == get(f"{url}/").text == "Hello, a stranger.\n"
+        assert get(f"{url}/", "bad").status_code == 401
+
+
+def test_every_example_is_tested_and_says_how_it_is_run() -> None:
+    tested = Path(__file__).read_text("utf-8")
+    for folder in EXAMPLES.iterdir():
+        assert f'"{folder.name}"' in tested
+        assert (folder / "README.md").is_file()
