@@ -84,6 +84,7 @@ SHARED_LEAVES = {
     "adapters.jwks_document",
     "adapters.sealing",
     "adapters.breaker",
+    "adapters.patience",
     "adapters.single_flight",
     "adapters.redis_client",
     "adapters.redis_link",
@@ -103,6 +104,7 @@ EXCEPTIONS = {
     ("gate", "wiring"): "Gate.from_env builds itself from the environment; imported inside the method",
     ("asgi.proxy", "upstream"): "the reverse proxy is the shell over the client side",
     ("asgi.proxy", "asyncio"): "the client side is asyncio only, and so is what drives it",
+    ("adapters.patience", "asyncio"): "it counts turns of the loop; used by what is asyncio only",
     ("adapters.redis_link", "asyncio"): "redis-py is asyncio only; elsewhere it says so in plain words",
 }
 

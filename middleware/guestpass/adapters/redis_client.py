@@ -15,13 +15,15 @@ from guestpass.errors import ConfigError
 
 Client = Redis | RedisCluster
 
-CONNECT_TIMEOUT: Final = 0.25
+_SENTINEL_TIMEOUT: Final = 0.15
+"""Seconds for each sentinel that is asked, so that a hung one does not take the whole operation's time."""
+
 _SENTINEL_PORT: Final = 26_379
 _REDIS_PORT: Final = 6379
 
 
-def connect(url: str, *, timeout: float | None, connections: int) -> Client:
-    """A client for `url`; opens nothing until it is used.
+def connect(url: str, *, connections: int) -> Client:
+    """A client for `url`; opens nothing until it is used. Deadlines are the caller's.
 
     - `redis://[user:password@]host[:port][/db]`, `rediss://` for TLS, `unix://[...@]/path[?db=0]`
     - `redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/db]`
@@ -29,19 +31,17 @@ def connect(url: str, *, timeout: float | None, connections: int) -> Client:
 
     Args:
         url: Where; its options, such as `?ssl_ca_certs=FILE`, are redis-py's own.
-        timeout: Seconds to wait for each reply; None: as long as it takes.
         connections: The most connections at once.
 
     Raises:
         ConfigError: It is no such URL. The message never quotes it, as it may hold a password.
     """
     options: dict[str, Any] = {
-        "socket_connect_timeout": CONNECT_TIMEOUT,
-        "socket_timeout": timeout,
+        "socket_connect_timeout": None,
+        "socket_timeout": None,
         "max_connections": connections,
         "protocol": 2,
         # Once more on a fresh connection: an idle one may have been closed by the server or on the way.
-        # Never after a timeout, which the caller has waited for already.
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     }
     try:
@@ -61,9 +61,13 @@ def _sentinel(parts: SplitResult, options: Mapping[str, Any]) -> Redis:
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ConfigError("store.url", "must name the service after the sentinels, as in host:26379/mymaster")
-    retry_free = {key: options[key] for key in ("socket_connect_timeout", "protocol", "retry")}
-    # A sentinel is asked on (re)connection only; a hung one must not take the whole operation's time.
-    asked = {**retry_free, "socket_timeout": CONNECT_TIMEOUT, **_tls(parts)}
+    asked = {
+        "socket_connect_timeout": _SENTINEL_TIMEOUT,
+        "socket_timeout": _SENTINEL_TIMEOUT,
+        "protocol": options["protocol"],
+        "retry": Retry(NoBackoff(), 0),
+        **_tls(parts),
+    }
     sentinel = Sentinel(_hosts(parts, _SENTINEL_PORT), sentinel_kwargs=asked)  # type: ignore[no-untyped-call]  # redis-py has no types for it
     client: Redis = sentinel.master_for(
         service, db=int(database or 0), **options, **_login(parts), **_tls(parts)

@@ -12,11 +12,14 @@ import anyio
 from redis.exceptions import NoScriptError, RedisError
 
 from guestpass.adapters.breaker import Breaker
-from guestpass.adapters.redis_client import CONNECT_TIMEOUT, Client, connect
+from guestpass.adapters.patience import Patience
+from guestpass.adapters.redis_client import Client, connect
 from guestpass.errors import Unavailable
 from guestpass.ports import Clock
 
-_REPLY_TIMEOUT: Final = 0.25
+_DEADLINE: Final = 0.4
+"""Seconds for one operation: a free connection, opening it if need be, and the reply."""
+
 _CONNECTIONS: Final = 32
 
 T = TypeVar("T")
@@ -41,9 +44,9 @@ class RedisLink:
         """
         self._prefix = prefix
         self.breaker = Breaker(clock)
-        self._commands = connect(url, timeout=_REPLY_TIMEOUT, connections=2 * _CONNECTIONS)
+        self._commands = connect(url, connections=2 * _CONNECTIONS)
         # Commands that block wait on connections of their own, or they would keep all others waiting.
-        self._waits = connect(url, timeout=None, connections=2 * _CONNECTIONS)
+        self._waits = connect(url, connections=2 * _CONNECTIONS)
         self._command_slots = anyio.CapacityLimiter(_CONNECTIONS)
         self._wait_slots = anyio.CapacityLimiter(_CONNECTIONS)
 
@@ -77,7 +80,7 @@ class RedisLink:
         words = ("XREAD", "BLOCK", max(1, int(seconds * 1000)), "STREAMS", stream, "0")
         async with self._wait_slots:
             await self._ready()
-            with self._judged(), anyio.fail_after(seconds + CONNECT_TIMEOUT + _REPLY_TIMEOUT):
+            with self._judged(), Patience(seconds + _DEADLINE):
                 await self._waits.execute_command(*words)
 
     async def run(self) -> None:
@@ -120,7 +123,7 @@ class RedisLink:
             raise Unavailable("the shared store is out of reach")
 
     async def _within_deadline(self, operation: Callable[[], Awaitable[T]]) -> T:
-        with anyio.fail_after(CONNECT_TIMEOUT + _REPLY_TIMEOUT):
+        with Patience(_DEADLINE):
             async with self._command_slots:
                 return await operation()
 

@@ -1,0 +1,34 @@
+"""R2, R3: however many workers a fleet has, one token costs one mint, and everyone gets the same successor."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from fleet import burst, fleet
+from redis_server import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def server(tmp_path: Path, anyio_backend: str) -> AsyncIterator[RedisServer]:
+    with RedisServer(tmp_path) as running:
+        await running.ready()
+        yield running
+
+
+@pytest.mark.parametrize(("workers", "hosts"), [(1, 1), (2, 1), (4, 1), (1, 4)])
+async def test_a_thousand_requests_at_once_cost_one_mint(
+    server: RedisServer, workers: int, hosts: int
+) -> None:
+    with fleet(server.url, workers=workers, hosts=hosts) as running:
+        for repeat in range(1, 4):
+            outcomes = await burst(running.urls, [running.token(f"Ada{repeat}")] * 1000)
+            assert running.mints == repeat
+            assert outcomes.statuses == {200: 1000}
+            assert len(outcomes.successors) == 1
