@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from forge import rsa_key
 from running import GUESTPASS, VENDOR, Running, running
 
 from guestpass.cli import serve as module
@@ -186,9 +187,7 @@ def test_the_admin_port_answers_health_and_nothing_else() -> None:
 
 def test_workers_serve_by_the_command_lines_settings_and_share_the_ports(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True, timeout=60
-    )
+    key.write_bytes(rsa_key().export_to_pem(private_key=True, password=None))
     arguments = ("--workers", "2", "--admin-port", "0")
     with serving(*arguments, GUESTPASS_ISSUER__KEY_FILE=str(key)) as (proxy, said):
         url = said["url"]
