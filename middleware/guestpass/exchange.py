@@ -7,6 +7,7 @@ asked for is treated as if none had been sent (or refused, if so configured).
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 import anyio
 
@@ -80,7 +81,8 @@ class Exchange:
 
     async def _continue(self, identity: Identity, current: RawToken, genuine: Genuine) -> Issued:
         gate = self.gate
-        match decide(genuine, gate.policy, anonymous=False, now=gate.clock.time()):
+        decision = decide(genuine, gate.policy, anonymous=False, now=gate.clock.time())
+        match decision:
             case Forward():
                 return Issued(current, genuine.claims.expires_at, Outcome.SAME)
             case Rotate(_, required):
@@ -95,6 +97,7 @@ class Exchange:
                 return Issued(successor.token, successor.expires_at, Outcome.ROTATED)
             case Reject(error):
                 return await self._replace(identity, Outcome.REPLACED_EXPIRED, error)
+        assert_never(decision)
 
     async def _replace(self, identity: Identity, outcome: Outcome, error: TokenError) -> Issued:
         if self.refuse_invalid:

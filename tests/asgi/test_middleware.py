@@ -221,7 +221,9 @@ async def test_who_keeps_failing_is_told_when_to_come_back() -> None:
 
 async def test_pages_of_configured_origins_may_read_a_refusal_and_no_others() -> None:
     """P15, P16."""
-    exposed = b"X-Guest-Token, X-Guest-Token-Expires-At, X-Guest-Token-Expires-In"
+    exposed = (
+        b"X-Guest-Token, X-Guest-Token-Expires-At, X-Guest-Token-Expires-In, Retry-After, WWW-Authenticate"
+    )
     sent = await ask(world(surface=CORS), carrying(FORGED, SHOP))
     assert sent.values(b"access-control-allow-origin") == [ORIGIN]
     assert sent.values(b"access-control-expose-headers") == [exposed]
@@ -230,7 +232,14 @@ async def test_pages_of_configured_origins_may_read_a_refusal_and_no_others() ->
         sent = await ask(world(surface=CORS), carrying(FORGED, (b"origin", origin)))
         assert sent.status == 401
         assert not [name for name, _ in sent.headers if name.startswith(b"access-control")]
+
+
+async def test_where_no_origins_are_configured_the_apps_own_cors_may_stand_around_us() -> None:
     sent = await ask(world(), carrying(FORGED, SHOP))
+    names = [name for name, _ in sent.headers if name.startswith(b"access-control")]
+    assert names == [b"access-control-expose-headers"]
+    assert b"Retry-After" in sent.values(names[0])[0]
+    sent = await ask(world(), carrying(FORGED))
     assert not [name for name, _ in sent.headers if name.startswith(b"access-control")]
 
 

@@ -1,0 +1,91 @@
+"""The verified-token cache: bounded whatever is thrown at it, and quick to forget what is no longer so."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guestpass.core.decision import Genuine
+from guestpass.core.identity import guest_of
+from guestpass.core.model import Claims, Thumbprint, TokenDigest, TokenId, UnixTime
+from guestpass.verified import Entry, VerifiedTokens
+
+CLAIMS = Claims(
+    issuer="i",
+    subject="s",
+    audience=(),
+    expires_at=UnixTime(9),
+    issued_at=None,
+    name="",
+    email="",
+    payload=b"{}",
+)
+
+
+def entry(key: str = "k") -> Entry:
+    genuine = Genuine(CLAIMS, TokenId(b"id"), Thumbprint(key))
+    return Entry(genuine, guest_of(CLAIMS), (), fresh_until=UnixTime(5), dead_at=UnixTime(9))
+
+
+def digest(number: int) -> TokenDigest:
+    return TokenDigest(b"%d" % number)
+
+
+def filled(count: int, most: int = 8) -> VerifiedTokens:
+    cache = VerifiedTokens(most)
+    for number in range(count):
+        cache.put(digest(number), entry(f"k{number}"), generation=cache.generation)
+    return cache
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=200), st.integers(2, 9))
+def test_it_never_holds_more_than_its_most_whatever_is_asked_and_put(
+    steps: list[tuple[bool, int]], most: int
+) -> None:
+    cache = VerifiedTokens(most)
+    known: dict[TokenDigest, Entry] = {}
+    for is_put, number in steps:
+        if is_put:
+            known[digest(number)] = entry()
+            cache.put(digest(number), known[digest(number)], generation=cache.generation)
+        else:
+            found = cache.get(digest(number))
+            assert found is None or found is known[digest(number)]
+        assert len(cache) <= most
+
+
+def test_what_is_used_stays_and_what_is_not_goes() -> None:
+    cache = filled(4)  # half of its most: the next one starts a generation
+    for number in range(4, 20):
+        assert cache.get(digest(0)) is not None
+        cache.put(digest(number), entry(), generation=cache.generation)
+    assert cache.get(digest(1)) is None
+    assert cache.get(digest(0)) is not None
+
+
+def test_hits_and_misses_are_counted() -> None:
+    cache = filled(6)
+    for number in (5, 0, 0, 99):
+        cache.get(digest(number))
+    assert (cache.hits, cache.misses) == (3, 1)
+
+
+def test_an_entry_put_again_is_replaced_and_not_doubled() -> None:
+    cache = filled(5)  # 0 to 3 are of the older generation
+    again = entry()
+    cache.put(digest(0), again, generation=cache.generation)
+    assert cache.get(digest(0)) is again
+    assert len(cache) == 5
+
+
+def test_a_retired_key_takes_its_tokens_out_of_both_generations() -> None:
+    cache = filled(6)
+    cache.drop_keys(frozenset({Thumbprint("k1"), Thumbprint("k5")}))
+    assert [number for number in range(6) if cache.get(digest(number))] == [0, 2, 3, 4]
+
+
+def test_a_verdict_from_before_something_was_dropped_is_not_kept() -> None:
+    """A key may retire while a signature is checked with it: such a verdict serves its one request."""
+    cache = filled(2)
+    generation = cache.generation
+    cache.drop_where(lambda entry: False)
+    cache.put(digest(7), entry(), generation=generation)
+    assert cache.get(digest(7)) is None
