@@ -93,8 +93,8 @@ def load(url: str, pid: int, *, connections: int, seconds: int, script: Path | N
     errors += sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", out))
     return Figures(
         rate=float(_found(r"Requests/sec:\s+([\d.]+)", out)),
-        p50=_milliseconds(_found(r"50%\s+(\S+)", out)),
-        p99=_milliseconds(_found(r"99%\s+(\S+)", out)),
+        p50=_milliseconds(_found(r"(?m)^\s+50%\s+(\S+)", out)),
+        p99=_milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", out)),
         cpu=spent / max(1, requests) * 1e6,
         errors=errors,
     )
