@@ -28,6 +28,7 @@ ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
 UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
 UPSTREAM_CUT_SHORT: Final = "upstream.cut_short"  # cause
 # The shared store.
+REVOCATIONS_LEARNT: Final = "revocations.learnt"  # count
 STORE_DEGRADED: Final = "store.degraded"  # reason
 STORE_RECOVERED: Final = "store.recovered"
 STORE_RECORD_IGNORED: Final = "store.record_ignored"  # token

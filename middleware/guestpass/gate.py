@@ -21,8 +21,9 @@ from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
-from guestpass.errors import GuestpassError, PathAmbiguous, TooManyRequests, Unavailable
-from guestpass.ports import Clock, Job, Limiter, TokenIssuer, TokenStore, Verifier
+from guestpass.errors import GuestpassError, PathAmbiguous, TokenRevoked, TooManyRequests, Unavailable
+from guestpass.ports import Clock, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
+from guestpass.revocation import Revocations
 from guestpass.rotation import Flight, Rotation
 from guestpass.verified import Entry, VerifiedTokens
 
@@ -179,6 +180,7 @@ class Gate:
         failed_verification: Limiter | None = None,
         budget: Limiter | None = None,
         cache_size: int = 20_000,
+        revocations: RevocationLog | None = None,
         jobs: Sequence[Job] = (),
         trust: Trust = NOBODY,
     ) -> None:
@@ -196,6 +198,7 @@ class Gate:
             failed_verification: Limits failed verifications per client address; None: no limit.
             budget: Limits calls of the issuer, all together; None: no limit of ours.
             cache_size: The most verified tokens to remember.
+            revocations: What is refused though it is genuine; None: nothing.
             jobs: What else runs in the background, such as the watch over a shared store.
             trust: Proxies whose word on a client's address counts, for limits by address.
         """
@@ -212,7 +215,10 @@ class Gate:
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
         self._failed = failed_verification
-        self._jobs = tuple(jobs)
+        self.revocations = Revocations(revocations, clock)
+        self.revocations.on_added(self._drop_revoked)
+        own = () if revocations is None else (self.revocations.run,)
+        self._jobs: tuple[Job, ...] = (verifier.run, *own, *jobs)
         names = owned(self.surface.identity, self.surface.fields, extra=self.surface.reserved)
         self._sieve = bearer.Sieve(
             self.surface.sources, owned=names, forward_token=self.surface.forward_token
@@ -251,7 +257,7 @@ class Gate:
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             try:
-                for job in (self.verifier.run, *self._jobs):
+                for job in self._jobs:
                     tasks.start_soon(job)
                 yield
             except Exception as exc:  # noqa: BLE001  raised again below, as it is: the group would wrap it
@@ -280,7 +286,7 @@ class Gate:
             if (
                 known is not None
                 and self.clock.time() < known.fresh_until
-                and self.clock.monotonic() < self.verifier.recheck_at
+                and self.revocations.due_at > self.clock.monotonic() < self.verifier.recheck_at
             ):
                 sifted.headers.extend(known.headers)
                 return Admitted(
@@ -361,12 +367,14 @@ class Gate:
         """The prepared entry of a token: from the cache, or verified now.
 
         Raises:
-            TokenError: The token is not genuine.
+            TokenError: The token is not genuine, or is revoked.
             TooManyRequests: This client sent too many that were not.
             Unavailable: No keys, so nothing can be said.
         """
         if self.clock.monotonic() >= self.verifier.recheck_at:
             await self.verifier.recheck()
+        if self.clock.monotonic() >= self.revocations.due_at:
+            await self.revocations.sync()
         known = self.cache.get(token.digest)
         if known is not None:
             return known
@@ -380,10 +388,15 @@ class Gate:
             if self._failed is not None and client:
                 await self._failed.hit(client)
             raise verdict.error
+        if self.revocations.refuses(verdict):
+            raise TokenRevoked
         entry = await self._prepared(verdict)
         if self.clock.time() < entry.dead_at:
             self.cache.put(token.digest, entry, generation=generation)
         return entry
+
+    def _drop_revoked(self) -> None:
+        self.cache.drop_where(lambda entry: self.revocations.refuses(entry.genuine))
 
     async def _prepared(self, verdict: Genuine) -> Entry:
         try:

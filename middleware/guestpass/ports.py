@@ -192,6 +192,34 @@ class TokenStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Revocation:
+    """A token, by its id, or every token of a subject, by its name: refused until `until`."""
+
+    name: TokenId | str
+    until: UnixTime
+
+
+class RevocationLog(Protocol):
+    """The list of revocations, to which every worker can add and which every worker reads."""
+
+    async def add(self, revocation: Revocation) -> None:
+        """Append one.
+
+        Raises:
+            Unavailable: It cannot be written; nothing was revoked.
+        """
+        ...
+
+    async def since(self, cursor: str) -> tuple[list[Revocation], str]:
+        """What was added after `cursor` ("" for everything), and the cursor from there on.
+
+        Raises:
+            Unavailable: It cannot be read now.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Quota:
     """What a limiter says of one hit.
 
