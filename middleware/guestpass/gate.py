@@ -214,6 +214,8 @@ class Gate:
         )
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
+        self.uniform = not rules
+        """Whether every route but our own is guarded alike, so that one decision on a token holds for all."""
         self._failed = failed_verification
         self.revocations = Revocations(revocations, clock)
         self.revocations.on_added(self._drop_revoked)
