@@ -16,7 +16,7 @@ from guestpass.core.claims import ClaimRules
 from guestpass.core.matching import Rule
 from guestpass.core.model import Claims, Header, Identity, MonotonicTime, Policy, RawToken, UnixTime
 from guestpass.gate import Admitted, Gate, Refused, Request, Surface
-from guestpass.ports import KeySource, Limiter, TokenStore
+from guestpass.ports import KeySource, Limiter, RevocationLog, TokenStore
 from guestpass.verifier import JwksVerifier
 
 NOW = 1_800_000_000.0
@@ -126,6 +126,7 @@ def world(
     store: TokenStore | None = None,
     failed_verification: Limiter | None = None,
     budget: Limiter | None = None,
+    revocations: RevocationLog | None = None,
     clock: HeldClock | None = None,
 ) -> World:
     """A world in which all is well."""
@@ -147,6 +148,7 @@ def world(
         surface=surface,
         failed_verification=failed_verification,
         budget=budget,
+        revocations=revocations,
     )
     return World(clock, issuer, gate, store)
 

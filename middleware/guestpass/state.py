@@ -5,11 +5,12 @@ from typing import Final, Protocol
 
 from guestpass.adapters.degrading_limiter import DegradingLimiter
 from guestpass.adapters.degrading_store import DegradingStore
+from guestpass.adapters.memory_revocations import MemoryRevocations
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.config import Rate, StoreSettings
 from guestpass.errors import ConfigError
-from guestpass.ports import Clock, Job, Limiter, TokenStore
+from guestpass.ports import Clock, Job, Limiter, RevocationLog, TokenStore
 
 _NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
 
@@ -18,6 +19,7 @@ class State(Protocol):
     """What a gate remembers, and who watches over it; every part of one is the same kind of store."""
 
     store: TokenStore
+    revocations: RevocationLog
     jobs: tuple[Job, ...]
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
@@ -40,6 +42,7 @@ class LocalState:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.store: TokenStore = MemoryStore(clock)
+        self.revocations: RevocationLog = MemoryRevocations()
         self.jobs: tuple[Job, ...] = ()
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
@@ -57,6 +60,7 @@ class SharedState:
         except ModuleNotFoundError as exc:
             raise ConfigError("store.url", _NO_CLIENT) from exc
         from guestpass.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415  as above
+        from guestpass.adapters.redis_revocations import RedisRevocations  # noqa: PLC0415  as above
         from guestpass.adapters.redis_store import RedisStore  # noqa: PLC0415  as above
         from guestpass.adapters.sealing import Sealing  # noqa: PLC0415  needed here only
 
@@ -66,6 +70,7 @@ class SharedState:
         self._limiter_class = RedisLimiter
         shared = RedisStore(self._link, self._sealing, clock)
         self.store: TokenStore = DegradingStore(shared, self._local.store)
+        self.revocations: RevocationLog = RedisRevocations(self._link, self._sealing, clock)
         self.jobs: tuple[Job, ...] = (self._link.run,)
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:

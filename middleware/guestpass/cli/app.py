@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "demo": Entry("demo", "Run vendor, backend and proxy on loopback."),
     "serve": Entry("serve", "Run the proxy in front of a backend."),
     "client-script": Entry("client_script", "Print the tag that loads the browser's script."),
+    "revoke": Entry("revoke", "Refuse a token, or every token of a subject, everywhere."),
     "check-config": Entry("check_config", "Read the settings, and say what is wrong with them."),
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),

@@ -59,6 +59,7 @@ def _explain(token: RawToken, now: UnixTime) -> Iterator[str]:
     """What each part says, as far as it can be read."""
     parts = token.compact.split(b".")
     yield f"Token {short(token.id)}: {len(token.compact)} bytes, {len(parts)} parts (a JWS has 3)"
+    yield f"Id: {token.id.hex()}"
     for title, part in zip(("Header", "Claims"), parts, strict=False):
         yield f"\n{title} (unverified)"
         try:
