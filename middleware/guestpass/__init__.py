@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from guestpass.asgi.forward_auth import ForwardAuth
     from guestpass.asgi.middleware import GuestTokenMiddleware
     from guestpass.asgi.proxy import ReverseProxy
     from guestpass.asgi.token_endpoint import TokenEndpoint
@@ -11,11 +12,12 @@ if TYPE_CHECKING:
     from guestpass.core.model import Policy
     from guestpass.gate import Gate
 
-__all__ = ["Gate", "Guest", "GuestTokenMiddleware", "Policy", "ReverseProxy", "TokenEndpoint"]
+__all__ = ["ForwardAuth", "Gate", "Guest", "GuestTokenMiddleware", "Policy", "ReverseProxy", "TokenEndpoint"]
 
 # Loaded when first asked for: the pytest plugin is imported in every test run of a user, and the proxy's
 # engine is an extra that a user of the middleware need not install.
 _WHERE = {
+    "ForwardAuth": "guestpass.asgi.forward_auth",
     "Gate": "guestpass.gate",
     "Guest": "guestpass.core.identity",
     "GuestTokenMiddleware": "guestpass.asgi.middleware",

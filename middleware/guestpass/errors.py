@@ -54,6 +54,22 @@ class PathAmbiguous(RequestInvalid):
     title = "Ambiguous path"
 
 
+class PeerUntrusted(RequestInvalid):
+    """Whoever asks for a decision on another request is not a proxy of ours."""
+
+    code = "peer_untrusted"
+    status = HTTPStatus.FORBIDDEN
+    title = "Untrusted peer"
+
+
+class NotFound(RequestInvalid):
+    """There is nothing at this path."""
+
+    code = "not_found"
+    status = HTTPStatus.NOT_FOUND
+    title = "Not found"
+
+
 class MethodNotAllowed(RequestInvalid):
     """The endpoint does not serve this method."""
 
@@ -76,6 +92,14 @@ class MediaTypeUnsupported(RequestInvalid):
     code = "unsupported_media_type"
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     title = "Unsupported media type"
+
+
+class BodyTooLarge(RequestInvalid):
+    """The request's body is larger than is allowed."""
+
+    code = "body_too_large"
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    title = "Body too large"
 
 
 class TooManyRequests(GuestpassError):

@@ -1,7 +1,7 @@
 """The composition root: settings -> gate -> ASGI app. Every adapter is chosen here and nowhere else."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from starlette.responses import PlainTextResponse
@@ -18,6 +18,7 @@ from guestpass.adapters.system_clock import SystemClock
 from guestpass.asgi.by_port import ByPort
 from guestpass.asgi.client_script import ClientScript
 from guestpass.asgi.date import Dated
+from guestpass.asgi.forward_auth import LOOPBACK, ForwardAuth
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.published_keys import PublishedKeys
@@ -171,6 +172,26 @@ def build_app(settings: Settings) -> ASGIApp:
             max_age=upstream.max_age,
         ),
     )
+    return _site(GuestTokenMiddleware(proxy, gate=gate), gate, settings, parts, state)
+
+
+def build_forward_auth(settings: Settings) -> ASGIApp:
+    """What `guestpass forward-auth` runs: decisions for proxies, and our own paths beside them.
+
+    Every request comes through a proxy, so where none is named those on this host are trusted: with nobody
+    trusted all clients would share one address, and its limits.
+    """
+    server, clock = settings.server, SystemClock()
+    if not server.trusted_proxies:
+        settings = replace(settings, server=replace(server, trusted_proxies=LOOPBACK))
+    parts, state = build_parts(settings, clock), build_state(settings.store, clock)
+    gate = build_gate(settings, Gate, parts, state, clock)
+    return _site(ForwardAuth(gate), gate, settings, parts, state)
+
+
+def _site(app: ASGIApp, gate: Gate, settings: Settings, parts: Parts, state: State) -> ASGIApp:
+    """Our own paths beside `app`."""
+    server = settings.server
     callers = state.limiter("token_endpoint", settings.limits.token_endpoint)
     own: dict[str | None, ASGIApp] = {
         server.token_endpoint: TokenEndpoint(gate, limiter=callers),
@@ -180,8 +201,7 @@ def build_app(settings: Settings) -> ASGIApp:
     }
     if parts.published is not None:
         own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
-    guarded = GuestTokenMiddleware(proxy, gate=gate)
-    public: ASGIApp = Site(guarded, {path: app for path, app in own.items() if path is not None})
+    public: ASGIApp = Site(app, {path: app for path, app in own.items() if path is not None})
     if server.admin_port is not None:
         health: dict[str, ASGIApp] = {
             server.livez or "/livez": Livez(),
@@ -189,7 +209,7 @@ def build_app(settings: Settings) -> ASGIApp:
         }
         admin = Site(PlainTextResponse("Not Found", 404), health)
         public = ByPort(public, {server.admin_port: admin})
-    return Dated(public, clock)
+    return Dated(public, gate.clock)
 
 
 def gate_from_env(kind: type[G]) -> G:
@@ -202,6 +222,11 @@ def gate_from_env(kind: type[G]) -> G:
 def app_from_env() -> ASGIApp:
     """The app of `guestpass serve`, made anew in each worker from the environment."""
     return build_app(load(None, os.environ))
+
+
+def forward_auth_from_env() -> ASGIApp:
+    """The app of `guestpass forward-auth`, likewise."""
+    return build_forward_auth(load(None, os.environ))
 
 
 def _own_paths(settings: Settings) -> tuple[str | None, ...]:

@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from forge import rsa_key
 from running import GUESTPASS, VENDOR, Running, running
 
-from guestpass.cli import serve as module
+from guestpass.cli import serving as module
 from guestpass.cli.app import guestpass
-from guestpass.cli.serve import export
+from guestpass.cli.serving import export
 from guestpass.config import load
 
 UPSTREAM = "http://127.0.0.1:9"

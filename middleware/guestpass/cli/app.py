@@ -27,10 +27,13 @@ COMMANDS: Final[dict[str, Entry]] = {
     "demo": Entry("demo", "Run vendor, backend and proxy on loopback."),
     "serve": Entry("serve", "Run the proxy in front of a backend."),
     "client-script": Entry("client_script", "Print the tag that loads the browser's script."),
+    "forward-auth": Entry("forward_auth", "Decide on requests that another proxy carries."),
     "revoke": Entry("revoke", "Refuse a token, or every token of a subject, everywhere."),
     "check-config": Entry("check_config", "Read the settings, and say what is wrong with them."),
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
+    "metrics": Entry("metrics", "Print what every metric means."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),
+    "simulate": Entry("simulate", "Plan capacity: mints a minute, waits and lost sessions of a crowd."),
 }
 
 

@@ -1,52 +1,18 @@
-"""`guestpass serve`: checks every setting, opens the ports, and hands both to the workers."""
+"""`guestpass serve`: runs the guarded proxy in front of a backend."""
 
-import logging
-import logging.config
-import os
-import socket
-import sys
-from collections.abc import Mapping, MutableMapping
-from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, Literal, get_args
 
 import click
 
-from guestpass import events
-from guestpass.cli.app import Failure, Misuse
-from guestpass.cli.options import config_option
-from guestpass.config import Settings, load
-from guestpass.config.environment import CONFIG_FILE
-from guestpass.config.shapes import variable
+from guestpass.cli.serving import Parser, launch, server_options
+from guestpass.config import Settings
 from guestpass.errors import ConfigError
-from guestpass.logs import logging_config
 from guestpass.wiring import build_app
-
-Parser = Literal["auto", "h11", "httptools"]
-
-BACKLOG: Final = 2048
-"""Connections that may wait to be accepted; the system's own limit may be lower."""
-
-_LIBRARIES: Final = ("uvicorn", "httptools", "h11")
-_PORT: Final = click.IntRange(0, 65_535)
 
 
 @click.command("serve")
 @click.option("--upstream", metavar="URL", help="The backend, such as http://127.0.0.1:9000.")
-@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=_PORT, help="The port to listen on; 0: a free one.  [default: 8080]")
-@click.option("--workers", type=click.IntRange(1), help="How many processes serve.  [default: 1]")
-@click.option("--admin-port", type=_PORT, help="Serve /livez and /readyz on this port too; 0: a free one.")
-@click.option(
-    "--http",
-    "parser",
-    default="auto",
-    show_default=True,
-    type=click.Choice(get_args(Parser)),
-    help="What reads requests; httptools where it is left open.",
-)
-@config_option
+@server_options
 def command(
     *,
     upstream: str | None,
@@ -61,99 +27,11 @@ def command(
 
     What is given here wins over the environment, and that over the file. SIGTERM lets requests finish.
     """
-    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-        raise Misuse(f'{missing[0]} is not installed; this command needs: pip install "guestpass[server]"')
-    overrides: dict[str, dict[str, object]] = {
-        "server": {"host": host, "port": port, "workers": workers, "admin_port": admin_port},
-        "upstream": {"url": upstream},
-    }
-    settings = load(config, os.environ, overrides)
-    check(settings)
-    style = settings.server.log_format
-    if style == "auto":
-        style = "text" if sys.stderr.isatty() else "json"
-    log_config = logging_config(style, settings.server.log_level)
-    logging.config.dictConfig(log_config)
-    from guestpass.cli import worker  # noqa: PLC0415  its library may be missing until it is asked for above
-
-    with ExitStack() as opened:
-        server = settings.server
-        public = opened.enter_context(_listen(server.host, server.port))
-        listeners = [public]
-        if server.admin_port is not None:
-            listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
-            overrides["server"]["admin_port"] = _port(listeners[1])
-        export(overrides, config, os.environ)
-        worker.run(
-            server,
-            listeners,
-            parser=parser,
-            log_config=log_config,
-            announce=lambda: _announce(settings, listeners),
-        )
+    server: dict[str, object] = {"host": host, "port": port, "workers": workers, "admin_port": admin_port}
+    launch("app", {"server": server, "upstream": {"url": upstream}}, _check, parser=parser, config=config)
 
 
-def check(settings: Settings) -> None:
-    """Find everything that is wrong before any worker starts.
-
-    Raises:
-        Misuse: No vendor is configured at all.
-        ConfigError: A setting is missing, or two do not go together.
-    """
-    issuer, server = settings.issuer, settings.server
-    if issuer.kind == "guesttoken" and issuer.client_id is None and issuer.client_secret is None:
-        raise Misuse(
-            "no vendor is configured: set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_ENVIRONMENT"
-            " (or GUESTPASS_ISSUER__KIND=local to sign tokens here)."
-        )
+def _check(settings: Settings) -> None:
     if not settings.upstream.url:
         raise ConfigError("upstream.url", "must be set, for example with --upstream http://127.0.0.1:9000")
-    if server.admin_port is not None and server.admin_port == server.port != 0:
-        raise ConfigError("server.admin_port", "must differ from server.port")
-    if issuer.kind == "local" and issuer.key_file is None and server.workers > 1:
-        raise ConfigError("issuer.key_file", "must be set for several workers: each would make its own key")
     build_app(settings)  # opens nothing; what only the wiring can find wrong is found here
-
-
-def export(
-    overrides: Mapping[str, Mapping[str, object]], config: Path | None, environ: MutableMapping[str, str]
-) -> None:
-    """Put the command line's settings where the workers read theirs, in place of every other spelling."""
-    if config is not None:
-        environ[CONFIG_FILE] = str(config)
-    for section, values in overrides.items():
-        for name, value in values.items():
-            if value is None:
-                continue
-            ours = variable(section, name)
-            for spelled in [known for known in environ if known.upper() in (ours, f"{ours}_FILE")]:
-                del environ[spelled]
-            environ[ours] = str(value)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as exc:
-        # Python adds the address to the system's words, which the line holds already.
-        reason = str(exc.strerror).partition(" (while ")[0]
-        raise Failure(f"cannot listen on {host} port {port}: {reason}", advice="Try --port 0.") from exc
-
-
-def _announce(settings: Settings, listeners: list[socket.socket]) -> None:
-    workers = settings.server.workers
-    if workers > 1 and not settings.store.shared:
-        events.emit(events.STORE_NOT_SHARED, level=logging.WARNING, workers=workers)
-    public, *admin = [_url(listener) for listener in listeners]
-    events.emit(events.SERVER_LISTENING, url=public, admin=admin[0] if admin else None, workers=workers)
-
-
-def _port(listener: socket.socket) -> int:
-    port: int = listener.getsockname()[1]
-    return port
-
-
-def _url(listener: socket.socket) -> str:
-    host = listener.getsockname()[0]
-    return f"http://[{host}]:{_port(listener)}" if ":" in host else f"http://{host}:{_port(listener)}"

@@ -1,0 +1,28 @@
+"""`guestpass forward-auth`: runs the decision endpoint that proxies ask, and the token endpoint beside it."""
+
+from pathlib import Path
+
+import click
+
+from guestpass.cli.serving import Parser, launch, server_options
+from guestpass.wiring import build_forward_auth
+
+
+@click.command("forward-auth")
+@server_options
+def command(
+    *,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    admin_port: int | None,
+    parser: Parser,
+    config: Path | None,
+) -> None:
+    """Decide on requests for nginx, Caddy, Traefik, Envoy or HAProxy.
+
+    They ask at /guestpass/auth/ and their name, and carry the requests themselves; see docs/forward-auth.md.
+    Only peers in server.trusted_proxies get an answer: loopback, where that is not set.
+    """
+    server: dict[str, object] = {"host": host, "port": port, "workers": workers, "admin_port": admin_port}
+    launch("forward_auth", {"server": server}, build_forward_auth, parser=parser, config=config)

@@ -1,0 +1,167 @@
+"""What the commands that serve have in common: their options, their ports, and what the workers are told."""
+
+import logging
+import logging.config
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import click
+
+from guestpass import events
+from guestpass.cli.app import Failure, Misuse
+from guestpass.cli.options import config_option
+from guestpass.config import Settings, load
+from guestpass.config.environment import CONFIG_FILE
+from guestpass.config.shapes import variable
+from guestpass.errors import ConfigError
+from guestpass.logs import logging_config
+
+Parser = Literal["auto", "h11", "httptools"]
+Overrides = dict[str, dict[str, object]]
+"""What the command line sets: section -> name -> value, None where nothing was given."""
+
+BACKLOG: Final = 2048
+"""Connections that may wait to be accepted; the system's own limit may be lower."""
+
+_LIBRARIES: Final = ("uvicorn", "httptools", "h11")
+_PORT: Final = click.IntRange(0, 65_535)
+
+_OPTIONS: Final = (
+    click.option("--host", help="The address to listen on.  [default: 127.0.0.1]"),
+    click.option("--port", type=_PORT, help="The port to listen on; 0: a free one.  [default: 8080]"),
+    click.option("--workers", type=click.IntRange(1), help="How many processes serve.  [default: 1]"),
+    click.option(
+        "--admin-port", type=_PORT, help="Serve /livez and /readyz on this port too; 0: a free one."
+    ),
+    click.option(
+        "--http",
+        "parser",
+        default="auto",
+        show_default=True,
+        type=click.Choice(get_args(Parser)),
+        help="What reads requests; httptools where it is left open.",
+    ),
+    config_option,
+)
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --host, --port, --workers, --admin-port, --http (as `parser`) and --config."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def launch(
+    factory: str,
+    overrides: Overrides,
+    check: Callable[[Settings], object],
+    *,
+    parser: Parser,
+    config: Path | None,
+) -> None:
+    """Check every setting, open the ports, and hand both to the workers; returns when they have ended.
+
+    Args:
+        factory: Which function of `cli.worker` makes a worker's app.
+        overrides: What the command line sets.
+        check: Finds what only this command can find wrong; it raises `ConfigError`.
+        parser: uvicorn's HTTP implementation.
+        config: The settings' file, if one is given.
+
+    Raises:
+        Failure: A port cannot be opened, or a worker could not start.
+        Misuse: A library is missing, or no vendor is configured.
+        ConfigError: A setting is missing, or two do not go together.
+    """
+    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+        raise Misuse(f'{missing[0]} is not installed; this command needs: pip install "guestpass[server]"')
+    settings = load(config, os.environ, overrides)
+    _check(settings)
+    check(settings)
+    style = settings.server.log_format
+    if style == "auto":
+        style = "text" if sys.stderr.isatty() else "json"
+    log_config = logging_config(style, settings.server.log_level)
+    logging.config.dictConfig(log_config)
+    from guestpass.cli import worker  # noqa: PLC0415  its library may be missing until it is asked for above
+
+    with ExitStack() as opened:
+        server = settings.server
+        public = opened.enter_context(_listen(server.host, server.port))
+        listeners = [public]
+        if server.admin_port is not None:
+            listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
+            overrides["server"]["admin_port"] = _port(listeners[1])
+        export(overrides, config, os.environ)
+        worker.run(
+            factory,
+            server,
+            listeners,
+            parser=parser,
+            log_config=log_config,
+            announce=lambda: _announce(settings, listeners),
+        )
+
+
+def _check(settings: Settings) -> None:
+    issuer, server = settings.issuer, settings.server
+    if issuer.kind == "guesttoken" and issuer.client_id is None and issuer.client_secret is None:
+        raise Misuse(
+            "no vendor is configured: set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_ENVIRONMENT"
+            " (or GUESTPASS_ISSUER__KIND=local to sign tokens here)."
+        )
+    if server.admin_port is not None and server.admin_port == server.port != 0:
+        raise ConfigError("server.admin_port", "must differ from server.port")
+    if issuer.kind == "local" and issuer.key_file is None and server.workers > 1:
+        raise ConfigError("issuer.key_file", "must be set for several workers: each would make its own key")
+
+
+def export(
+    overrides: Mapping[str, Mapping[str, object]], config: Path | None, environ: MutableMapping[str, str]
+) -> None:
+    """Put the command line's settings where the workers read theirs, in place of every other spelling."""
+    if config is not None:
+        environ[CONFIG_FILE] = str(config)
+    for section, values in overrides.items():
+        for name, value in values.items():
+            if value is None:
+                continue
+            ours = variable(section, name)
+            for spelled in [known for known in environ if known.upper() in (ours, f"{ours}_FILE")]:
+                del environ[spelled]
+            environ[ours] = str(value)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        # Python adds the address to the system's words, which the line holds already.
+        reason = str(exc.strerror).partition(" (while ")[0]
+        raise Failure(f"cannot listen on {host} port {port}: {reason}", advice="Try --port 0.") from exc
+
+
+def _announce(settings: Settings, listeners: list[socket.socket]) -> None:
+    workers = settings.server.workers
+    if workers > 1 and not settings.store.shared:
+        events.emit(events.STORE_NOT_SHARED, level=logging.WARNING, workers=workers)
+    public, *admin = [_url(listener) for listener in listeners]
+    events.emit(events.SERVER_LISTENING, url=public, admin=admin[0] if admin else None, workers=workers)
+
+
+def _port(listener: socket.socket) -> int:
+    port: int = listener.getsockname()[1]
+    return port
+
+
+def _url(listener: socket.socket) -> str:
+    host = listener.getsockname()[0]
+    return f"http://[{host}]:{_port(listener)}" if ":" in host else f"http://{host}:{_port(listener)}"
