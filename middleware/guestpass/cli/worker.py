@@ -14,12 +14,10 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from guestpass.cli.app import Failure
+from guestpass.cli.bounded_http import MOST, BoundedHttpTools
 from guestpass.cli.serving import BACKLOG, Parser
 from guestpass.config import ServerSettings
 from guestpass.wiring import app_from_env, forward_auth_from_env
-
-_HEAD: Final = 65_536
-"""Bytes of a request's head: a token, cookies and forwarding fields, with room to spare."""
 
 _KEEP_ALIVE: Final = 65
 """Seconds; a little more than load balancers in front keep theirs (60), so that it is they who close."""
@@ -75,7 +73,7 @@ def run(
         f"{__name__}:{factory}",
         factory=True,
         workers=server.workers,
-        http="httptools" if parser == "auto" else parser,
+        http="h11" if parser == "h11" else BoundedHttpTools,
         ws="websockets-sansio",
         lifespan="on",
         log_config=log_config,
@@ -87,7 +85,7 @@ def run(
         backlog=BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(server.drain_timeout),
-        h11_max_incomplete_event_size=_HEAD,
+        h11_max_incomplete_event_size=MOST,
     )
     if server.workers > 1:
         supervisor = Multiprocess(settings, sockets=listeners)

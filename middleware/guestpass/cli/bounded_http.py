@@ -1,0 +1,48 @@
+"""uvicorn's httptools protocol with a bound on what a client may send without getting anywhere.
+
+The parser itself keeps a head or a trailer of any length in memory until it ends; h11 has a limit of its own
+(`h11_max_incomplete_event_size`).
+"""
+
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST: Final = 65_536
+"""Bytes of a request's head: a token, cookies and forwarding fields, with room to spare."""
+
+
+class BoundedHttpTools(HttpToolsProtocol):
+    """Ends a connection once more than `MOST` bytes have completed neither a head nor a part of a body."""
+
+    _idle = 0
+    _progress = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent."""
+        self._progress = False
+        super().data_received(data)
+        if self._progress:
+            self._idle = 0
+            return
+        self._idle += len(data)
+        if self._idle > MOST and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
+                self.send_400_response("Request head too large.")
+            else:  # in the midst of an answer there is no place for another
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """A head is complete."""
+        self._progress = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body is there."""
+        self._progress = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._progress = True
+        super().on_message_complete()
