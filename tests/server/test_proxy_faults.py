@@ -1,21 +1,25 @@
-"""What happens when the backend or the client fails, at every point of an exchange."""
+"""What happens when the backend fails, at every point of an exchange."""
 
 import asyncio
-import gc
-import json
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 import pytest
+from proxying import (
+    anyio_backend,
+    code,
+    holding,
+    nothing_left_behind,
+    parser,
+    proxying,
+    quiet_uvicorn,
+    until_in_flight,
+)
 from recorder import (
     OK,
     Answer,
     Behaviour,
-    Client,
     Connection,
-    Recorder,
     answer_ok,
     answering,
     ask,
@@ -24,56 +28,13 @@ from recorder import (
     recording,
     serving,
 )
-from starlette.types import Message
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.upstream.pool import PoolLimits
 
+__all__ = ["anyio_backend", "nothing_left_behind", "parser", "quiet_uvicorn"]  # fixtures
+
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["h11", "httptools"])
-def parser(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def anyio_backend(parser: str) -> tuple[str, dict[str, bool]]:
-    """Each parser on the loop that it comes with: h11 is pure Python, httptools is there for speed."""
-    return "asyncio", {"use_uvloop": parser == "httptools"}
-
-
-@pytest.fixture(autouse=True)
-async def nothing_left_behind(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """P29: no task outlives its test, no exception is never retrieved, no traceback is logged."""
-    complaints: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    yield
-    gc.collect()
-    running = {getattr(task.get_coro(), "__qualname__", "?") for task in asyncio.all_tasks()}
-    assert {name for name in running if not name.startswith("TestRunner.")} == set()
-    assert complaints == []
-    assert [record for record in caplog.records if record.exc_info] == []
-
-
-@asynccontextmanager
-async def proxying(
-    parser: str,
-    behaviour: Behaviour,
-    *,
-    header_timeout: float = 60.0,
-    limits: PoolLimits | None = None,
-) -> AsyncIterator[tuple[int, Recorder, ReverseProxy]]:
-    async with recording(behaviour) as backend:
-        proxy = ReverseProxy(backend.url, header_timeout=header_timeout, limits=limits)
-        async with serving(proxy, parser) as port:
-            yield port, backend, proxy
-
-
-def code(answer: Answer) -> tuple[int, str]:
-    assert answer.values(b"content-type") == [b"application/problem+json"]
-    assert answer.values(b"cache-control") == [b"no-store"]
-    return answer.status, json.loads(answer.body)["code"]
 
 
 async def reply(parser: str, *pieces: bytes, method: bytes = b"GET") -> Answer:
@@ -137,6 +98,30 @@ async def test_a_response_cut_short_is_never_complete(parser: str, pieces: tuple
     assert answer.status == 200
     assert not answer.complete
     assert b"short".startswith(answer.body)
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [b"0\r\nx-trailer: ", b"2\r\nok\r\n0\r\nx-trailer: ", b"2;extension="],
+    ids=["0", "trailer", "chunk"],
+)
+async def test_what_a_parser_would_collect_without_end_ends_the_response(parser: str, endless: bytes) -> None:
+    """Trailers and chunk extensions are no body, so that no back-pressure holds them (CVE-2024-22019)."""
+    sent = 0
+
+    async def behave(connection: Connection) -> None:
+        nonlocal sent
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + endless)
+        while True:
+            await connection.send(b"x" * 4096)
+            sent += 4096
+
+    async with proxying(parser, behave) as (port, backend, _):
+        assert not (await ask(port, get())).complete
+        with anyio.fail_after(5):
+            await backend.connections[0].closed.wait()
+    assert sent < 16 << 20  # socket buffers, and no more
 
 
 async def test_a_response_without_framing_is_cut_short_by_a_reset(parser: str) -> None:
@@ -325,24 +310,6 @@ class _Beats:
             self.passed.set()
 
 
-def holding() -> tuple[Behaviour, asyncio.Event]:
-    """A backend that answers nobody until it is told to."""
-    release = asyncio.Event()
-
-    async def behave(connection: Connection) -> None:
-        while True:
-            await connection.request()
-            await release.wait()
-            await connection.send(OK)
-
-    return behave, release
-
-
-async def until_in_flight(backend: Recorder, count: int) -> None:
-    while len(backend.requests) < count:
-        await anyio.lowlevel.checkpoint()
-
-
 async def test_a_full_pool_queues_and_serves_in_order(parser: str) -> None:
     behave, release = holding()
     limits = PoolLimits(max_connections=2, max_waiting=10)
@@ -406,147 +373,3 @@ async def test_a_connection_past_its_age_carries_no_more_than_one_request(parser
             await backend.connections[0].closed.wait()
         assert (await ask(port, get(b"/3"))).status == 200
         assert len(backend.connections) == 2
-
-
-# --- the client goes away (P29) ---------------------------------------------------------------------------
-
-
-async def gone(backend: Recorder, proxy: ReverseProxy, index: int = 0) -> None:
-    """The backend's connection is closed and the pool's slot is free again, within a second."""
-    with anyio.fail_after(1):
-        await backend.connections[index].closed.wait()
-        while proxy.backends[0].pool.in_use:
-            await anyio.lowlevel.checkpoint()
-
-
-@pytest.mark.parametrize("abort", [False, True])
-async def test_a_client_that_leaves_while_the_backend_thinks_ends_the_exchange(
-    parser: str, *, abort: bool
-) -> None:
-    async def behave(connection: Connection) -> None:
-        await connection.request()
-        await connection.reader.read()
-
-    async with proxying(parser, behave) as (port, backend, proxy), connected(port) as client:
-        await client.send(get())
-        with anyio.fail_after(5):
-            await until_in_flight(backend, 1)
-        _leave(client, abort=abort)
-        await gone(backend, proxy)
-
-
-def _leave(client: Client, *, abort: bool) -> None:
-    if abort:
-        client.writer.transport.abort()
-    else:
-        client.close()
-
-
-async def test_a_client_that_leaves_a_silent_stream_ends_the_exchange(parser: str) -> None:
-    """An event stream may be silent for hours: nothing that is sent would show that nobody reads it."""
-
-    async def behave(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n")
-        await connection.reader.read()
-
-    async with proxying(parser, behave) as (port, backend, proxy), connected(port) as client:
-        with anyio.fail_after(5):
-            await client.send(get())
-            await client.reader.readuntil(b"data: 1")
-        client.close()
-        await gone(backend, proxy)
-
-
-async def test_a_client_that_leaves_mid_download_ends_the_exchange(parser: str) -> None:
-    async def behave(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
-        while True:
-            await connection.send(b"x" * 65536)
-
-    async with proxying(parser, behave) as (port, backend, proxy), connected(port) as client:
-        with anyio.fail_after(5):
-            await client.send(get())
-            await client.reader.readexactly(300_000)
-        client.writer.transport.abort()
-        await gone(backend, proxy)
-
-
-@pytest.mark.parametrize("chunked", [False, True])
-async def test_a_client_that_leaves_mid_upload_ends_the_exchange(parser: str, *, chunked: bool) -> None:
-    framing = (
-        b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" if chunked else b"Content-Length: 10\r\n\r\nabc"
-    )
-    async with proxying(parser, answer_ok) as (port, backend, proxy), connected(port) as client:
-        with anyio.fail_after(5):
-            await client.send(b"PUT / HTTP/1.1\r\nHost: a\r\n" + framing)
-            await backend.accepted.wait()
-        client.close()
-        await gone(backend, proxy)
-        assert backend.requests == []
-
-
-async def test_a_client_that_leaves_the_queue_frees_its_place(parser: str) -> None:
-    behave, release = holding()
-    limits = PoolLimits(max_connections=1)
-    async with proxying(parser, behave, limits=limits) as (port, backend, proxy):
-        first = asyncio.create_task(ask(port, get(b"/first")))
-        with anyio.fail_after(5):
-            await until_in_flight(backend, 1)
-            async with connected(port) as client:
-                await client.send(get(b"/left"))
-                while not proxy.backends[0].pool.waiting:
-                    await anyio.lowlevel.checkpoint()
-            while proxy.backends[0].pool.waiting:
-                await anyio.lowlevel.checkpoint()
-            release.set()
-            assert (await first).status == 200
-            assert (await ask(port, get(b"/next"))).status == 200
-        assert [request.line for request in backend.requests] == [
-            b"GET /first HTTP/1.1",
-            b"GET /next HTTP/1.1",
-        ]
-
-
-async def test_a_server_that_stops_cancels_what_is_in_flight(parser: str) -> None:
-    async def behave(connection: Connection) -> None:
-        await connection.request()
-        await connection.reader.read()
-
-    async with recording(behave) as backend:
-        proxy = ReverseProxy(backend.url)
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "raw_path": b"/",
-            "query_string": b"",
-            "http_version": "1.1",
-            "scheme": "http",
-            "headers": [(b"host", b"a")],
-            "client": ("127.0.0.1", 1),
-        }
-
-        async def receive() -> Message:
-            await asyncio.Event().wait()
-            return {}
-
-        async def send(message: Message) -> None:
-            raise AssertionError(message)
-
-        task = asyncio.create_task(proxy(scope, receive, send))
-        with anyio.fail_after(5):
-            await until_in_flight(backend, 1)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        await gone(backend, proxy)
-        await proxy.aclose()
-
-
-@pytest.fixture(autouse=True)
-def quiet_uvicorn() -> Iterator[None]:
-    """uvicorn says in one error line that a response was left incomplete: what we mean it to say."""
-    logging.getLogger("uvicorn.error").setLevel(logging.INFO)
-    yield
-    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)

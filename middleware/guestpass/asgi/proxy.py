@@ -47,6 +47,7 @@ class ReverseProxy:
         preserve_host: bool = True,
         trusted_proxies: Iterable[str] = (),
         header_timeout: float = 60.0,
+        max_body: int | None = None,
         limits: PoolLimits | None = None,
         websockets: WebSocketLimits | None = None,
         tls: BackendTls | None = None,
@@ -63,6 +64,8 @@ class ReverseProxy:
             trusted_proxies: Addresses and CIDR networks whose `X-Forwarded-*` counts; by default nobody's.
             header_timeout: Seconds that the backend may take until the head of its response, or to take
                 more of a body. There is no limit on the time between parts of a response.
+            max_body: The largest request body in bytes, with or without a Content-Length; None: any, as none
+                is ever held.
             limits: Connections, their queue and their ages.
             websockets: How many WebSockets, and how large their messages.
             tls: Certificates, for `https://` backends.
@@ -74,6 +77,8 @@ class ReverseProxy:
         """
         if not 0 < header_timeout < float("inf"):
             raise ConfigError("upstream.header_timeout", "must be a finite number of seconds above zero")
+        if max_body is not None and max_body < 0:
+            raise ConfigError("upstream.max_body", "must be a number of bytes, zero or more")
         origins = [Origin.parse(url) for url in ([upstream] if isinstance(upstream, str) else upstream)]
         if not origins or len(set(origins)) != len(origins):
             raise ConfigError("upstream.url", "must be one URL or several different ones")
@@ -87,6 +92,7 @@ class ReverseProxy:
         ]
         self._websocket_limits = websockets or WebSocketLimits()
         self._header_timeout = header_timeout
+        self._max_body = max_body
         self._rules = ProxyRules(
             authority=origins[0].authority,
             preserve_host=preserve_host,
@@ -146,7 +152,7 @@ class ReverseProxy:
     def _head(self, scope: Scope, method: str, headers: Sequence[Header]) -> RequestHead:
         client = scope.get("client")
         target: bytes = scope.get("raw_path") or b""
-        if query := scope["query_string"]:
+        if query := scope.get("query_string"):
             target = b"%b?%b" % (target, query)
         return request_head(
             method,
@@ -154,7 +160,7 @@ class ReverseProxy:
             headers,
             self._rules,
             http_version=scope["http_version"],
-            scheme=scope["scheme"],
+            scheme=scope.get("scheme", "http"),
             peer=client[0] if client else None,
         )
 
@@ -167,7 +173,13 @@ class ReverseProxy:
             return
         balancer, pulse = self._open()
         exchange = Exchange(
-            balancer, receive, send, method=method, head=head, header_timeout=self._header_timeout
+            balancer,
+            receive,
+            send,
+            method=method,
+            head=head,
+            header_timeout=self._header_timeout,
+            max_body=self._max_body,
         )
         pulse.watch(exchange)
         try:

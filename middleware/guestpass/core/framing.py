@@ -31,15 +31,15 @@ def body_length(lengths: Sequence[bytes], codings: Sequence[bytes], http_version
     """
     if codings:
         if lengths:
-            raise RequestInvalid("Content-Length and Transfer-Encoding")
+            raise RequestInvalid("Content-Length and Transfer-Encoding exclude each other")
         if len(codings) > 1 or codings[0].strip(b" \t").lower() != b"chunked":
-            raise RequestInvalid("a transfer coding other than chunked")
+            raise RequestInvalid("the only transfer coding is chunked")
         if http_version == "1.0":
-            raise RequestInvalid("Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1: faulty framing
+            raise RequestInvalid("HTTP/1.0 has no Transfer-Encoding")  # RFC 9112 §6.1: faulty framing
         return UNKNOWN
     if not lengths:
         return NO_BODY
     length = lengths[0]
     if len(lengths) > 1 or not length.isdigit() or len(length) > _DIGITS:
-        raise RequestInvalid("Content-Length is not one number")
+        raise RequestInvalid("Content-Length must be one number")
     return int(length)

@@ -64,7 +64,7 @@ def _host(values: Sequence[bytes], http_version: str) -> bytes | None:
     if len(values) == 1 and is_host(values[0]):
         return values[0]
     if values or http_version == "1.1":
-        raise RequestInvalid("Host")
+        raise RequestInvalid("Host must name one host")
     return None
 
 
@@ -93,9 +93,9 @@ def request_head(
         RequestInvalid: Target, method, host or framing could be read in more than one way.
     """
     if method not in _COMMON and (method in _REFUSED or _METHOD.fullmatch(method) is None):
-        raise RequestInvalid("method")
+        raise RequestInvalid("this method is not forwarded")
     if _TARGET.fullmatch(target) is None:
-        raise RequestInvalid("target")
+        raise RequestInvalid("the target must be a path without blanks, controls or a fragment")
     kept: list[Header] = []
     read: dict[Kind, list[bytes]] = {}
     vouched: list[Header] = []
@@ -128,7 +128,7 @@ def request_head(
     # request, of its own.
     breaks = len(lines) - 1 + fields.count(b"\n")
     if start.count(b"\n") != breaks or start.count(b"\r") != breaks or b"\0" in start:
-        raise RequestInvalid("a field with a line break or NUL")
+        raise RequestInvalid("a field holds a line break or NUL")
     length = body_length(
         read.get(Kind.CONTENT_LENGTH, ()), read.get(Kind.TRANSFER_ENCODING, ()), http_version
     )

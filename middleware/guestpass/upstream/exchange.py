@@ -6,7 +6,14 @@ from typing import Any, Final
 
 from guestpass.core.framing import NO_BODY, UNKNOWN
 from guestpass.core.request_head import RequestHead
-from guestpass.errors import Fault, PoolExhausted, RequestInvalid, UpstreamTimeout, UpstreamUnreachable
+from guestpass.errors import (
+    BodyTooLarge,
+    Fault,
+    PoolExhausted,
+    RequestInvalid,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from guestpass.upstream.balance import Backend, Balancer
 from guestpass.upstream.http1 import Abandoned, Http1Connection
 from guestpass.upstream.pool import Pool
@@ -40,6 +47,7 @@ class Exchange:
         "_ended",
         "_head",
         "_header_timeout",
+        "_max_body",
         "_method",
         "_moved",
         "_moved_before",
@@ -60,6 +68,7 @@ class Exchange:
         method: str,
         head: RequestHead,
         header_timeout: float,
+        max_body: int | None,
     ) -> None:
         self._balancer = balancer
         self._backend = balancer.pick()
@@ -68,6 +77,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._header_timeout = header_timeout
+        self._max_body = max_body
         self._connection: Http1Connection | None = None
         self._ticket: asyncio.Future[Http1Connection] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -85,16 +95,19 @@ class Exchange:
 
         Raises:
             Abandoned: The client has gone.
-            RequestInvalid: The body is not as long as the head said.
+            RequestInvalid: The body is not as long as the head said, or longer than is allowed.
             Fault: The backend is at fault, or there is no connection to it.
         """
         length = self._head.length
+        self._limit(length)  # before a 100 (Continue) invites the body
         body, more = b"", False
         ended = False
         if length != NO_BODY or http_version[0] != "1":  # from HTTP/2 on a body needs no field
             # Before a connection is taken, as a slow client should not hold one.
             body, more = _body_of(await self._receive())
             ended = not more
+            self._moved = len(body)
+            self._limit(len(body))
             if length == NO_BODY and (body or more):
                 length = UNKNOWN
         if not more:
@@ -224,6 +237,10 @@ class Exchange:
 
     # --- from the client to the backend -------------------------------------------------------------------
 
+    def _limit(self, size: int) -> None:
+        if self._max_body is not None and size > self._max_body:
+            raise BodyTooLarge(f"the body may have {self._max_body} bytes")
+
     async def _upload(self, connection: Http1Connection, left: int | None) -> None:
         """Send the rest of the body, then listen.
 
@@ -237,15 +254,16 @@ class Exchange:
                 await connection.drain()
                 body, more = _body_of(await self._receive())
                 self._moved += len(body)
+                self._limit(self._moved)
                 if left is None:
                     connection.write(_chunk(body) if more else _last_chunk(body))
                 else:
                     left -= len(body)
                     if left < 0 or (left > 0 and not more):
-                        raise RequestInvalid("body shorter or longer than Content-Length")  # noqa: TRY301
+                        raise RequestInvalid("the body is not as long as Content-Length says")  # noqa: TRY301
                     connection.write(body)
             connection.end()
-        except (Fault, RequestInvalid, Abandoned) as error:
+        except Exception as error:  # noqa: BLE001  whatever `receive` raises is `run`'s to raise
             self._interrupt(error)
         else:
             await self._listen(ended=True)
@@ -262,8 +280,10 @@ class Exchange:
                 if ended:
                     return  # a server that has more to say after the end will never say that the client left
                 ended = not more
-        except (Abandoned, OSError):
+        except OSError:
             self._interrupt(Abandoned())
+        except Exception as error:  # noqa: BLE001  as in `_upload`
+            self._interrupt(error)
 
 
 def _body_of(message: _Message) -> tuple[bytes, bool]:
@@ -278,11 +298,11 @@ def _framed(body: bytes, length: int, *, more: bool) -> bytes:
         return b"\r\n"
     if not more:
         if length not in (UNKNOWN, len(body)):
-            raise RequestInvalid("body shorter or longer than Content-Length")
+            raise RequestInvalid("the body is not as long as Content-Length says")
         return b"content-length: %d\r\n\r\n%b" % (len(body), body)
     if length >= 0:
         if len(body) > length:
-            raise RequestInvalid("body longer than Content-Length")
+            raise RequestInvalid("the body is not as long as Content-Length says")
         return b"content-length: %d\r\n\r\n%b" % (length, body)
     return b"transfer-encoding: chunked\r\n\r\n" + _chunk(body)
 

@@ -61,6 +61,7 @@ class Http1Connection(asyncio.Protocol):
         self._reusable = True
         self._until_close = False
         self._sent = True
+        self._overhead = 0
         self._connection: list[bytes] = []
         self._codings: list[bytes] = []
         self.status = 0
@@ -238,6 +239,7 @@ class Http1Connection(asyncio.Protocol):
             self.close()
             return
         self._received += len(data)
+        self._overhead += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
@@ -248,15 +250,21 @@ class Http1Connection(asyncio.Protocol):
                 error.__cause__ = exc
                 self.fail(error)
                 return
-        state = self._state
-        if state == _HEAD:
+        if self._state == _HEAD:
             if self._received > MOST_HEAD_BYTES:
                 self.fail(UpstreamFailed("response head too large"))
+        elif self._state == _BODY and self._overhead > MOST_HEAD_BYTES:
+            # Trailers and chunk extensions without end would be collected in the parser (CVE-2024-22019).
+            self.fail(UpstreamFailed("chunk overhead too large"))
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def eof_received(self) -> None:
-        """Let the transport close itself; `connection_lost` tells what that means."""
+        """Let the transport close itself; `connection_lost` tells what that means.
+
+        Until then nobody may begin another exchange, which could only fail.
+        """
+        self._reusable = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Decide whether the end of the connection is the end of the response, or cuts it short."""
@@ -339,6 +347,7 @@ class Http1Connection(asyncio.Protocol):
         if self._state != _BODY:
             self._reusable = False  # bytes that are in no response
             return
+        self._overhead = 0
         self._chunks.append(data)
         self._buffered += len(data)
         if self._buffered > _HIGH_WATER and not self._reading_paused and self._transport is not None:
