@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
+import anyio
+
 from guestpass.core.model import MonotonicTime, TokenId
 from guestpass.errors import Fault, IssuerMisconfigured, TokenError, Unavailable
-from guestpass.ports import Clock
+from guestpass.ports import Clock, IssuerPause
 
 _FIRST: Final = 1.0
 _MOST: Final = 30.0
@@ -20,11 +22,14 @@ class IssuerHealth:
     """Closed for a while after each failure, for every token alike, so that no retry storm can start.
 
     The issuer's own Retry-After is honoured; without one, or with one that is over already (zero, a date in
-    the past), the pause doubles from 1 s to 30 s, jittered so that a fleet does not come back as one.
+    the past), the pause doubles from 1 s to 30 s, jittered so that fleets do not come back as one.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, shared: IssuerPause | None = None) -> None:
+        """Start open; `shared` tells other workers, and is told by them. None: this process is alone."""
         self._clock = clock
+        self._shared = shared
+        self._told_until = MonotonicTime(float("-inf"))
         self._closed_until = MonotonicTime(float("-inf"))
         self._closed_by: type[Fault] = Unavailable
         self.failures = 0
@@ -54,6 +59,22 @@ class IssuerHealth:
         self._closed_until = MonotonicTime(self._clock.monotonic() + pause)
         self._closed_by = IssuerMisconfigured if isinstance(fault, IssuerMisconfigured) else Unavailable
         return fault
+
+    async def learn(self) -> None:
+        """Close for as long as any worker of the fleet is closed."""
+        if self._shared is None:
+            return
+        left, reason = await self._shared.left()
+        if left > self.closed_for():
+            self._told_until = self._closed_until = MonotonicTime(self._clock.monotonic() + left)
+            self._closed_by = IssuerMisconfigured if reason == IssuerMisconfigured.code else Unavailable
+
+    async def tell(self) -> None:
+        """Have every worker of the fleet close for as long as this one, if they do not know yet."""
+        if self._shared is not None and self._told_until < self._closed_until:
+            self._told_until = self._closed_until
+            with anyio.CancelScope(shield=True):
+                await self._shared.start(self.closed_for(), self._closed_by.code)
 
     @contextmanager
     def observing(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from guestpass import events
 from guestpass.core.decision import Forward, Genuine, Invalid, Reject, Rotate, decide
 from guestpass.core.model import Identity, RawToken, UnixTime
 from guestpass.core.shares import Priority
-from guestpass.errors import ClaimInvalid, GuestpassError, TokenError, TooManyRequests, Unavailable
+from guestpass.errors import ClaimInvalid, Fault, GuestpassError, TokenError, TooManyRequests, Unavailable
 from guestpass.gate import Gate
 
 
@@ -105,9 +105,18 @@ class Exchange:
         return await self._mint(identity, outcome)
 
     async def _mint(self, identity: Identity, outcome: Outcome) -> Issued:
+        health = self.gate.rotation.health
+        await health.learn()
+        health.check()
+        try:
+            return await self._ask(identity, outcome)
+        except Fault:
+            await health.tell()
+            raise
+
+    async def _ask(self, identity: Identity, outcome: Outcome) -> Issued:
         gate = self.gate
         health = gate.rotation.health
-        health.check()
         if (wait := await gate.rotation.budget.take(Priority.FIRST)) is not None:
             raise TooManyRequests("the mint budget is used up", retry_after=wait)
         # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.

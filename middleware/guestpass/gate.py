@@ -22,7 +22,7 @@ from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
 from guestpass.errors import GuestpassError, PathAmbiguous, TokenRevoked, TooManyRequests, Unavailable
-from guestpass.ports import Clock, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
+from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
 from guestpass.revocation import Revocations
 from guestpass.rotation import Flight, Rotation
 from guestpass.verified import Entry, VerifiedTokens
@@ -179,6 +179,7 @@ class Gate:
         surface: Surface | None = None,
         failed_verification: Limiter | None = None,
         budget: Limiter | None = None,
+        pause: IssuerPause | None = None,
         cache_size: int = 20_000,
         revocations: RevocationLog | None = None,
         jobs: Sequence[Job] = (),
@@ -197,6 +198,7 @@ class Gate:
             surface: Which fields are read and set.
             failed_verification: Limits failed verifications per client address; None: no limit.
             budget: Limits calls of the issuer, all together; None: no limit of ours.
+            pause: The fleet's back-off from the issuer; None: this process is alone.
             cache_size: The most verified tokens to remember.
             revocations: What is refused though it is genuine; None: nothing.
             jobs: What else runs in the background, such as the watch over a shared store.
@@ -210,7 +212,7 @@ class Gate:
         self.clock = clock
         self.trust = trust
         self.rotation = Rotation(
-            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock, budget=budget
+            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock, budget=budget, pause=pause
         )
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])

@@ -191,6 +191,18 @@ class TokenStore(Protocol):
         ...
 
 
+class IssuerPause(Protocol):
+    """For how long nobody in the fleet asks the issuer. At best effort: no method raises."""
+
+    async def start(self, seconds: float, reason: str) -> None:
+        """Have everyone pause for `seconds`, or for longer where that was told already."""
+        ...
+
+    async def left(self) -> tuple[float, str]:
+        """Seconds left of the pause, and its reason; 0 and "" if there is none, or nobody can say."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """A token, by its id, or every token of a subject, by its name: refused until `until`."""

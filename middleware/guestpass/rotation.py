@@ -20,11 +20,13 @@ from guestpass.core.inject import is_deliverable
 from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, TokenId, UnixTime, short
 from guestpass.core.shares import Priority
 from guestpass.errors import Fault, GuestpassError, MintBudgetSpent, Unavailable
-from guestpass.ports import Clock, Limiter, TokenIssuer, TokenStore, Verifier
+from guestpass.ports import Clock, IssuerPause, Lease, Limiter, TokenIssuer, TokenStore, Verifier
 
 _LEASE_MARGIN: Final = 2.0
 """A lease outlasts the mint deadline by this many seconds, for the store's own round trips."""
 
+_WAIT_MARGIN: Final = 0.1
+"""Seconds by which a worker that waits for another one's mint gives up before its own deadline."""
 
 _SOON: Final = 1.0
 
@@ -52,15 +54,19 @@ class Rotation:
         policy: Policy,
         clock: Clock,
         budget: Limiter | None = None,
+        pause: IssuerPause | None = None,
     ) -> None:
-        """Wire the parts together; `budget` counts every call of the issuer, None: no limit of ours."""
+        """Wire the parts together.
+
+        `budget` counts every call of the issuer, None: no limit of ours. `pause` is the fleet's back-off.
+        """
         self.issuer = issuer
         self.verifier = verifier
         self.store = store
         self.policy = policy
         self.clock = clock
         self.budget = Budget(budget)
-        self.health = IssuerHealth(clock)
+        self.health = IssuerHealth(clock, pause)
         self.minted = 0
         self._rest = Rest(clock)
         self._flights: dict[TokenId, Flight] = {}
@@ -136,15 +142,19 @@ class Rotation:
             raise self.health.failed(Unavailable("the issuer did not answer in time"))
         except GuestpassError as exc:
             self._rest.start(genuine.token_id, self._rest_after(exc))
+            await self.health.tell()
             if not isinstance(exc, MintBudgetSpent):  # told where it happened: nothing has failed
                 _failed(genuine, exc)
             raise
 
     async def _mint(self, token: RawToken, genuine: Genuine) -> Successor:
-        lease = await self.store.lead(genuine.token_id, lease=self.policy.mint_deadline + _LEASE_MARGIN)
+        lease = await self._lease(genuine.token_id)
         if isinstance(lease, Successor):
             return lease
         try:
+            # After the lease: whoever held it before may have been turned away.
+            await self.health.learn()
+            self.health.check()
             await self._spend(genuine)
             began = self.clock.monotonic()
             with self.health.observing():
@@ -160,6 +170,7 @@ class Rotation:
             winner = await self.store.remember(lease, successor, until=until)
         except BaseException:
             with anyio.CancelScope(shield=True):
+                await self.health.tell()  # before the next in line may ask
                 await self.store.abandon(lease)
             raise
         seconds = round(self.clock.monotonic() - began, 3)
@@ -170,6 +181,15 @@ class Rotation:
             seconds=seconds,
         )
         return winner
+
+    async def _lease(self, token_id: TokenId) -> Lease | Successor:
+        """Lead, or wait for who does, and give up a little early: the issuer is not to blame for the wait."""
+        left = anyio.current_effective_deadline() - anyio.current_time() - _WAIT_MARGIN
+        try:
+            with anyio.fail_after(max(0.0, left)):
+                return await self.store.lead(token_id, lease=self.policy.mint_deadline + _LEASE_MARGIN)
+        except TimeoutError as exc:
+            raise Unavailable("another worker's mint is taking too long", retry_after=_SOON) from exc
 
     async def _spend(self, genuine: Genuine) -> None:
         """Take one call of the issuer out of the budget; the nearer the token's end, the more there is."""

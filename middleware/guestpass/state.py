@@ -10,7 +10,7 @@ from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.config import Rate, StoreSettings
 from guestpass.errors import ConfigError
-from guestpass.ports import Clock, Job, Limiter, RevocationLog, TokenStore
+from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenStore
 
 _NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
 
@@ -20,6 +20,7 @@ class State(Protocol):
 
     store: TokenStore
     revocations: RevocationLog
+    pause: IssuerPause | None
     jobs: tuple[Job, ...]
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
@@ -43,6 +44,7 @@ class LocalState:
         self._clock = clock
         self.store: TokenStore = MemoryStore(clock)
         self.revocations: RevocationLog = MemoryRevocations()
+        self.pause: IssuerPause | None = None  # nobody else to tell
         self.jobs: tuple[Job, ...] = ()
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
@@ -60,6 +62,7 @@ class SharedState:
         except ModuleNotFoundError as exc:
             raise ConfigError("store.url", _NO_CLIENT) from exc
         from guestpass.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415  as above
+        from guestpass.adapters.redis_pause import RedisPause  # noqa: PLC0415  as above
         from guestpass.adapters.redis_revocations import RedisRevocations  # noqa: PLC0415  as above
         from guestpass.adapters.redis_store import RedisStore  # noqa: PLC0415  as above
         from guestpass.adapters.sealing import Sealing  # noqa: PLC0415  needed here only
@@ -71,6 +74,7 @@ class SharedState:
         shared = RedisStore(self._link, self._sealing, clock)
         self.store: TokenStore = DegradingStore(shared, self._local.store)
         self.revocations: RevocationLog = RedisRevocations(self._link, self._sealing, clock)
+        self.pause: IssuerPause | None = RedisPause(self._link)
         self.jobs: tuple[Job, ...] = (self._link.run,)
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:

@@ -79,6 +79,7 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, cl
         failed_verification=state.limiter("failed_verification", limits.failed_verification),
         budget=state.limiter("mint_budget", limits.mint_budget),
         cache_size=verify.cache_size,
+        pause=state.pause,
         revocations=state.revocations,
         jobs=state.jobs,
         trust=Trust(parse_networks(settings.server.trusted_proxies, field="server.trusted_proxies")),
