@@ -30,6 +30,7 @@ OURS: dict[str, set[str]] = {
     "asgi": BASE | {"events", "metrics", "ports", "gate room"},
     "config": BASE,
     "fake_vendor": BASE,
+    "simulation": BASE,
     "logs": set(),
     "demo": {"*"},
     "testing": {"*"},
@@ -49,6 +50,7 @@ THEIRS: dict[str, set[str]] = {
     "upstream": {"httptools", "websockets"},
     "asgi": {"anyio", "starlette"},
     "config": {"pydantic", "pydantic_settings"},
+    "simulation": set(),
     "fake_vendor": {"starlette", "jwcrypto", "cryptography", "anyio"},
     "logs": set(),
     "demo": {"*"},
@@ -97,6 +99,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "adapters": {"asyncio"},
     "asgi": {"os", "asyncio", "time"},
     "config": {"asyncio", "time", "logging"},
+    "simulation": {"time", "os", "logging", "asyncio", "secrets"},
 }
 
 # The exceptions, each with its reason.

@@ -2,17 +2,11 @@
 
 from typing import Final
 
-from guestpass.core.shares import Priority, fits, share
+from guestpass.core.shares import AGAIN, Priority, fits, share
 from guestpass.ports import Limiter
 
 _EVERY_CALL: Final = "mint"
 """One key for all: the issuer counts our calls together."""
-
-_AGAIN: Final = 1.0
-"""Seconds after which a call that was over its share is worth another try.
-
-A moving window says when it has room again, not when it has this much room; until then others fill it.
-"""
 
 
 class Budget:
@@ -47,11 +41,15 @@ class Budget:
             quota = await self._limiter.peek(_EVERY_CALL)
             remaining = quota.remaining - (self._asking - 1)
             if not fits(priority, left=left, remaining=remaining, limit=quota.limit):
-                return max(quota.reset_after, _AGAIN)
+                return max(quota.reset_after, AGAIN)
             return await self._hit(self._limiter)
         finally:
             self._asking -= 1
 
+    async def remaining(self) -> int | None:
+        """Calls left in the present window; None without a limit."""
+        return None if self._limiter is None else (await self._limiter.peek(_EVERY_CALL)).remaining
+
     async def _hit(self, limiter: Limiter) -> float | None:
         quota = await limiter.hit(_EVERY_CALL)
-        return None if quota.allowed else max(quota.reset_after, _AGAIN)
+        return None if quota.allowed else max(quota.reset_after, AGAIN)

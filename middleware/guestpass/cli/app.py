@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "metrics": Entry("metrics", "Print what every metric means."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),
     "simulate": Entry("simulate", "Plan capacity: mints a minute, waits and lost sessions of a crowd."),
+    "simulate": Entry("simulate", "Plan capacity: mints a minute, waits and lost sessions of a crowd."),
 }
 
 

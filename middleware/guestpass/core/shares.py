@@ -26,6 +26,12 @@ _PREFETCH: Final = 0.5
 _EARLY: Final = 0.8
 _LATE: Final = 0.9
 _ALL: Final = 1.0
+AGAIN: Final = 1.0
+"""Seconds after which a call that was over its share is worth another try, at least.
+
+A moving window says when it has room again, not when it has this much room; until then others fill it.
+"""
+
 _DYING: Final = 60.0  # seconds: with a minute left or less, any of the budget
 _FAR: Final = 600.0  # seconds: two default rotation windows from the end
 
