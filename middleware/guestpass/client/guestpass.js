@@ -10,7 +10,7 @@ export function createGuest(options) {
   const { signal } = closing;
   const guest = Object.assign(new EventTarget(), { fetch: guestFetch, token, webSocket, close });
   const emit = (type, detail) => guest.dispatchEvent(new CustomEvent(type, { detail }));
-  let who, record, deadline, lead, flight, failure, timer;
+  let who, record, deadline, lead, naming, flight, failure, timer;
 
   // Only differences of this machine's clocks count. performance.now() may stand still in its sleep, Date
   // may be stepped: the earlier end holds, as one too early only costs a call.
@@ -92,13 +92,15 @@ export function createGuest(options) {
     else renew(record.token).catch(() => {}); // an event tells
   }
 
+  async function identify() {
+    const { name, email } = await (identity.call ? identity() : identity);
+    who = JSON.stringify({ name, email });
+    recall();
+  }
+
   async function token() {
     signal.throwIfAborted();
-    if (!who) {
-      const { name, email } = await (identity.call ? identity() : identity);
-      who = JSON.stringify({ name, email });
-      recall();
-    }
+    if (!who) await (naming ??= identify().finally(() => (naming = undefined)));
     // With an old token at hand the server decides: it may be within its grace.
     if (left() <= 0) await renew(record?.token).catch((error) => record || Promise.reject(error));
     return record.token;
