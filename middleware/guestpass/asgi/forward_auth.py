@@ -184,11 +184,11 @@ class ForwardAuth:
         error = refused.error
         status, fields, body = problem(error)
         fields += refusal_fields(self.gate, error, refused.origin, guarded=refused.guarded)
-        if convention.refusals is not None and status not in convention.refusals:
-            fields.append((b"x-guest-refusal-status", b"%d" % status))
-            status = _FORBIDDEN
         if convention.refusals is not None:
+            fields.append((b"x-guest-refusal-status", b"%d" % status))
             fields.append((b"x-guest-refusal-code", error.code.encode("ascii")))
+            if status not in convention.refusals:
+                status = _FORBIDDEN
         return status, fields, body
 
 
