@@ -1,5 +1,6 @@
-"""A fleet as it is run: real worker processes of `guestpass serve` over one Redis, one vendor, one backend."""
+"""A fleet as it is run: real workers of `guestpass serve` over one Redis, one vendor and one backend."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,28 +107,52 @@ async def burst(urls: Sequence[str], tokens: Sequence[str], *, seconds: float = 
     return outcomes
 
 
-async def request(url: str, token: str, outcomes: Outcomes, path: str = "/") -> None:
-    """One GET; a connection that breaks counts as status 0."""
+async def steady(url: str, tokens: Sequence[str], *, rate: float) -> Outcomes:
+    """One request per token, `rate` of them a second, whether or not earlier ones were answered."""
+    outcomes = Outcomes()
+    began = anyio.current_time()
+    with anyio.fail_after(len(tokens) / rate + 10):
+        async with anyio.create_task_group() as tasks:
+            for index, token in enumerate(tokens):
+                await anyio.sleep(max(0.0, began + index / rate - anyio.current_time()))
+                tasks.start_soon(request, url, token, outcomes)
+    return outcomes
+
+
+async def request(url: str, token: str, outcomes: Outcomes) -> None:
+    """One GET with this token."""
+    await _ask(url, f"GET / HTTP/1.1\r\nX-Guest-Token: {token}\r\n", b"", outcomes)
+
+
+async def visit(url: str, visitor: Mapping[str, str], outcomes: Outcomes) -> None:
+    """One call of the token endpoint."""
+    body = json.dumps(visitor).encode()
+    head = (
+        f"POST /guestpass/token HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    )
+    await _ask(url, head, body, outcomes)
+
+
+async def _ask(url: str, head: str, body: bytes, outcomes: Outcomes) -> None:
+    """One exchange; a connection that breaks counts as status 0."""
     began = time.perf_counter()
     try:
-        head = await _head(url, token, path)
+        lines = await _answer(url, f"{head}Host: app\r\nConnection: close\r\n\r\n".encode() + body)
     except (OSError, anyio.BrokenResourceError):
-        head = []
+        lines = []
     outcomes.seconds.append(time.perf_counter() - began)
-    outcomes.statuses[int(head[0].split()[1]) if head else 0] += 1
-    for line in head:
+    outcomes.statuses[int(lines[0].split()[1]) if lines else 0] += 1
+    for line in lines:
         name, _, value = line.partition(":")
         if name.lower() == "x-guest-token":
             outcomes.successors[value.strip()] += 1
 
 
-async def _head(url: str, token: str, path: str) -> list[str]:
+async def _answer(url: str, octets: bytes) -> list[str]:
     """The lines before the body. By hand, as a client library would take longer than what is measured."""
     address = urlsplit(url)
     async with await anyio.connect_tcp(address.hostname or "", address.port or 0) as stream:
-        await stream.send(
-            f"GET {path} HTTP/1.1\r\nHost: app\r\nConnection: close\r\nX-Guest-Token: {token}\r\n\r\n".encode()
-        )
+        await stream.send(octets)
         received = b""
         while b"\r\n\r\n" not in received:
             try:
@@ -135,3 +160,15 @@ async def _head(url: str, token: str, path: str) -> list[str]:
             except anyio.EndOfStream:
                 break
     return received.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n") if received else []
+
+
+async def store_is(url: str, state: str, *, within: float = 5) -> None:
+    """Wait until `/readyz`, which stays ready, says that the store is `ok` or `degraded`."""
+    async with httpx.AsyncClient() as client:
+        with anyio.fail_after(within):
+            while True:
+                answer = await client.get(f"{url}/readyz")
+                assert answer.status_code == 200
+                if answer.json()["store"] == state:
+                    return
+                await anyio.sleep(0.05)

@@ -1,25 +1,10 @@
-"""R2, R3: however many workers a fleet has, one token costs one mint, and everyone gets the same successor."""
-
-from collections.abc import AsyncIterator
-from pathlib import Path
+"""R2, R3: however many workers there are, one token costs one mint, and all get the same successor."""
 
 import pytest
 from fleet import burst, fleet
 from redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def server(tmp_path: Path, anyio_backend: str) -> AsyncIterator[RedisServer]:
-    with RedisServer(tmp_path) as running:
-        await running.ready()
-        yield running
 
 
 @pytest.mark.parametrize(("workers", "hosts"), [(1, 1), (2, 1), (4, 1), (1, 4)])

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Final
 
 import anyio
@@ -26,18 +25,6 @@ NEW: Final = Successor(
 UNTIL: Final = UnixTime(NOW + 60)
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def server(tmp_path: Path, anyio_backend: str) -> AsyncIterator[RedisServer]:
-    with RedisServer(tmp_path) as running:
-        await running.ready()
-        yield running
 
 
 Worker = Callable[..., RedisStore]
