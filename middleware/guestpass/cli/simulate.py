@@ -150,13 +150,17 @@ def command(
         )
     except ConfigError as exc:
         raise click.BadParameter(exc.rule + ".", param_hint=f"'--{exc.field}'") from exc
-    with _progress(shown=sys.stderr.isatty() and not quiet) as progress:
+    with _progress(shown=_on_terminal() and not quiet) as progress:
         result = compare(scenario, settings.policy, progress)
     if in_json:
         click.echo(json.dumps(as_json(scenario, result), indent=2))
         return
     for line in as_text(scenario, result):
         click.echo(line)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class RandomCrowd:
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
+        self._every = scenario.every
         self._draw = random.Random(scenario.seed).random  # noqa: S311  a simulation, with a seed
         self._down, self._up = scenario.down
 
@@ -49,14 +50,15 @@ class RandomCrowd:
 
     def request_after(self, guest: int, instant: float) -> float:  # noqa: ARG002  all guests are alike
         """As the protocol says."""
-        return self._reachable(instant - math.log(1.0 - self._draw()) * self._scenario.every)
+        due = instant - math.log(1.0 - self._draw()) * self._every
+        return self._reachable(due) if self._down <= due < self._up else due
 
     def part(self, guest: int, token: int) -> float:  # noqa: ARG002  a digest is as good as a draw
         """As the protocol says."""
         return self._draw()
 
     def _reachable(self, instant: float) -> float:
-        """`instant`, or a moment in the minute after the outage that it falls into."""
+        """`instant`, or a moment of the minute after the outage that it falls into."""
         if self._down <= instant < self._up:
             return self._up + self._draw() * _MINUTE
         return instant
