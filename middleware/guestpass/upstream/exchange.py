@@ -45,6 +45,7 @@ class Exchange:
         "_balancer",
         "_connection",
         "_ended",
+        "_error",
         "_head",
         "_header_timeout",
         "_max_body",
@@ -85,6 +86,7 @@ class Exchange:
         self._moved = 0
         self._moved_before = 0
         self._ended: bool | None = None
+        self._error: Exception | None = None
         self.started = False
 
     async def run(self, *, http_version: str) -> None:
@@ -188,6 +190,8 @@ class Exchange:
 
     def _begin(self, connection: Http1Connection, data: bytes, *, sent: bool) -> None:
         self._connection = connection
+        if self._error is not None:
+            raise self._error  # it came in the very moment in which the connection was granted
         connection.begin(data, for_head=self._method == "HEAD", sent=sent)
 
     def _release(self) -> None:
@@ -199,6 +203,7 @@ class Exchange:
 
     def _interrupt(self, error: Exception) -> None:
         """Have `run` raise `error` wherever it waits for the backend; nothing once the response is whole."""
+        self._error = error
         if self._connection is not None:
             self._connection.fail(error)
         elif self._ticket is not None:

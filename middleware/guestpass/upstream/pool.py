@@ -7,9 +7,9 @@ the pool's own, never by a request: a guest that hangs up meanwhile costs nothin
 import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from guestpass.errors import ConfigError, Fault, PoolExhausted
+from guestpass.errors import ConfigError, Fault, PoolExhausted, Unavailable
 from guestpass.upstream.dial import Dialer
 from guestpass.upstream.http1 import Http1Connection
 from guestpass.upstream.pulse import Pulse
@@ -53,13 +53,11 @@ class Pool:
 
     Attributes:
         in_use: Connections that carry an exchange.
-        opening: Connections that are being opened.
     """
 
     def __init__(self, dialer: Dialer, limits: PoolLimits, pulse: Pulse) -> None:
         self.limits = limits
         self.in_use = 0
-        self.opening = 0
         self._dialer = dialer
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
@@ -68,6 +66,11 @@ class Pool:
         self._waiting: OrderedDict[asyncio.Future[Http1Connection], float] = OrderedDict()
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    @property
+    def opening(self) -> int:
+        """Connections that are being opened."""
+        return len(self._dials)
 
     @property
     def idle(self) -> int:
@@ -144,7 +147,7 @@ class Pool:
         self._offer(connection, now)
 
     async def aclose(self) -> None:
-        """Drop every connection and refuse whoever still waits."""
+        """Drop every connection; whoever uses one, or waits for one, is told that it is over."""
         self._closed = True
         self._pulse.unwatch(self)
         while self._waiting:
@@ -153,7 +156,7 @@ class Pool:
             task.cancel()
         await asyncio.gather(*self._dials, return_exceptions=True)
         for connection in tuple(self._open):
-            connection.close()
+            connection.fail(Unavailable("the proxy is closing"))
         self._idle.clear()
 
     def beat(self, now: float) -> None:
@@ -188,27 +191,27 @@ class Pool:
         """Open as many connections as there are requests waiting, within the limit."""
         wanted = min(len(self._waiting), self.limits.max_connections - len(self._open))
         while self.opening < wanted and not self._closed:
-            self.opening += 1
             task = self._loop.create_task(self._open_one())
             self._dials.add(task)
             task.add_done_callback(self._dials.discard)
 
     async def _open_one(self) -> None:
+        error: Fault | None = None
         try:
             connection = await self._dialer.open(lambda: Http1Connection(self._lost))
-        except Fault as error:
-            self.opening -= 1
-            if self._waiting:
-                self._refuse_first(error)
-            self._dial()
+        except Fault as fault:
+            error = fault
+        finally:
+            # Now and not when the task is done, as what follows counts those that are being opened.
+            self._dials.remove(cast(asyncio.Task[None], asyncio.current_task()))
+        if error is None:
+            self._open.add(connection)
+            connection.opened_at = self._loop.time()
+            self._offer(connection, connection.opened_at)
             return
-        except asyncio.CancelledError:
-            self.opening -= 1
-            raise
-        self.opening -= 1
-        self._open.add(connection)
-        connection.opened_at = self._loop.time()
-        self._offer(connection, connection.opened_at)
+        if self._waiting:
+            self._refuse_first(error)
+        self._dial()
 
     def _lost(self, connection: Http1Connection) -> None:
         """Forget a connection that is gone, and open another if somebody waits for its place."""
