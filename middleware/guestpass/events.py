@@ -23,6 +23,7 @@ ISSUER_ANSWERED: Final = "issuer.answered"  # route, status, attempt, seconds, c
 ISSUER_MISCONFIGURED: Final = "issuer.misconfigured"  # route, status, vendor_code, correlation
 ISSUER_GATE_CLOSED: Final = "issuer.gate_closed"  # seconds, reason
 # The token endpoint.
+POOL_NOT_FILLED: Final = "pool.not_filled"  # reason
 ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
 # The reverse proxy's backends.
 UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
@@ -35,6 +36,7 @@ STORE_RECORD_IGNORED: Final = "store.record_ignored"  # token
 # The process.
 SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers
+LIFESPAN_REFUSED: Final = "lifespan.refused"  # cause
 
 
 def emit(event: str, /, *, level: int = logging.INFO, **fields: str | float | None) -> None:

@@ -285,9 +285,9 @@ class Broken(Exception):  # noqa: N818  the app's own
     """What an app raises."""
 
 
-@pytest.mark.parametrize("scope", [carrying(token()), carrying(token(exp=NEAR)), {"type": "lifespan"}])
+@pytest.mark.parametrize("scope", [carrying(token()), carrying(token(exp=NEAR))])
 async def test_what_the_app_raises_passes_through_as_it_is(scope: Scope) -> None:
-    """P30: a server tells an app without a lifespan by its exception, so even that is not wrapped."""
+    """P30."""
     raised = Broken()
 
     async def app(*_: object) -> None:
@@ -337,54 +337,6 @@ async def test_a_client_that_leaves_ends_nothing_that_others_wait_for() -> None:
     (answer,) = answers
     assert len(answer.values(b"x-guest-token")) == 1
     assert len(w.issuer.calls) == 1
-
-
-# --- lifespan ---------------------------------------------------------------------------------------------
-
-
-async def test_the_lifespan_runs_the_background_for_as_long_as_the_app_does() -> None:
-    w = world()
-    during: list[bool] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        during.append(w.gate._tasks is not None)
-        assert (await receive())["type"] == "lifespan.startup"
-        await send({"type": "lifespan.startup.complete"})
-        assert (await receive())["type"] == "lifespan.shutdown"
-        await send({"type": "lifespan.shutdown.complete"})
-
-    middleware = GuestTokenMiddleware(app, gate=w.gate)
-    startup, shutdown = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
-    sent = await drive(middleware, {"type": "lifespan"}, startup, shutdown)
-    kinds = [message["type"] for message in sent.messages]
-    assert kinds == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert during == [True]
-    assert w.gate._tasks is None
-    assert w.issuer.closed == 1
-
-
-async def test_a_second_lifespan_over_one_gate_raises() -> None:
-    w = world()
-
-    async def never(*_: object) -> None:
-        raise AssertionError
-
-    async with w.gate.background():
-        with pytest.raises(RuntimeError, match="once"):
-            await drive(GuestTokenMiddleware(never, gate=w.gate), {"type": "lifespan"})
-
-
-async def test_an_app_without_a_lifespan_rotates_inside_its_requests() -> None:
-    w = world()
-    middleware = GuestTokenMiddleware(App(), gate=w.gate)
-
-    async def refusing(*_: object) -> None:
-        raise Broken
-
-    with pytest.raises(Broken):
-        await drive(GuestTokenMiddleware(refusing, gate=w.gate), {"type": "lifespan"})
-    sent = await drive(middleware, carrying(token(exp=NEAR)))
-    assert len(sent.values(b"x-guest-token")) == 1
 
 
 async def test_a_request_without_a_client_address_is_served() -> None:

@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from guestpass.asgi.lifespan import serve_lifespan
 from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse
 from guestpass.core.model import UnixTime
 from guestpass.gate import Admitted, Gate
@@ -33,9 +34,7 @@ class GuestTokenMiddleware:
             else:
                 await refuse(outcome, self.gate, scope, receive, send)
         elif kind == "lifespan":
-            # Entered and left in the server's own lifespan task, so cancel scopes nest.
-            async with self.gate.background():
-                await self.app(scope, receive, send)
+            await serve_lifespan(self.app, self.gate, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
