@@ -1,4 +1,4 @@
-"""A site with a real proxy in front: its binary with the very files of examples/, guestpass, vendor, backend."""
+"""A site behind a real proxy: its binary with the very files of examples/, guestpass, vendor and backend."""
 
 import http.client
 import os
@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -92,11 +93,16 @@ class Site:
     port: int
     vendor: FakeVendor
     backend: Backend
+    cookie: str | None = None
+
+    def carrying(self, token: str) -> tuple[str, str]:
+        """The field that holds a token."""
+        return ("X-Guest-Token", token) if self.cookie is None else ("Cookie", f"{self.cookie}={token}")
 
     def token(self, name: str = "Ada", *, left: float = 1700, **claims: object) -> str:
         """A token of the vendor's with so many seconds left, of a life of half an hour."""
         now = time.time() - 1800 + left
-        email = f"{name.split()[0].lower()}@example.org"
+        email = f"{name.split(maxsplit=1)[0].lower()}@example.org"
         return mint(
             {"jti": os.urandom(8).hex(), **claims},
             name=name,
@@ -120,7 +126,7 @@ class Site:
             for name, value in fields:
                 connection.putheader(name, value)
             if token is not None:
-                connection.putheader("X-Guest-Token", token)
+                connection.putheader(*self.carrying(token))
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.endheaders(body)
@@ -138,13 +144,21 @@ class Recipe:
         name: The folder under examples/forward-auth.
         program: The binary, and how to get it.
         arguments: The command line, with `{here}` for the folder that holds the files.
-        environment: guestpass's settings that this recipe needs.
+        cookie: The cookie that holds the token, where that is how this proxy delivers it.
     """
 
     name: str
     program: tuple[str, str]
     arguments: Sequence[str]
-    environment: tuple[tuple[str, str], ...] = ()
+    cookie: str | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """guestpass's settings that this recipe needs."""
+        if self.cookie is None:
+            return {}
+        names = {"COOKIE": self.cookie, "SET_COOKIE": self.cookie, "HEADER": "off"}
+        return {f"GUESTPASS_HEADERS__{name}": value for name, value in names.items()}
 
 
 @contextmanager
@@ -162,7 +176,7 @@ def standing(
             {
                 **VENDOR,
                 "GUESTPASS_ISSUER__GATEWAY": stack.enter_context(serving(vendor)),
-                **dict(recipe.environment),
+                **recipe.environment,
                 **environment,
             },
         )
@@ -174,7 +188,7 @@ def standing(
         }
         _lay_out(recipe, here, ports)
         stack.enter_context(_proxy([binary, *recipe.arguments], here, ports[SITE]))
-        yield Site(ports[SITE], vendor, backend)
+        yield Site(ports[SITE], vendor, backend, recipe.cookie)
 
 
 def free_port() -> int:
@@ -194,7 +208,8 @@ def _lay_out(recipe: Recipe, here: Path, ports: dict[str, int]) -> None:
     for file in (RECIPES / recipe.name).iterdir():
         text = file.read_text()
         for known, free in ports.items():
-            text = text.replace(f"127.0.0.1:{known}", f"127.0.0.1:{free}")
+            for between in (":", ", port_value: "):
+                text = text.replace(f"127.0.0.1{between}{known}", f"127.0.0.1{between}{free}")
         (here / file.name).write_text(text)
 
 
@@ -212,8 +227,9 @@ def _proxy(command: Sequence[str], here: Path, port: int) -> Iterator[None]:
         )
     try:
         deadline = time.monotonic() + _PATIENCE
-        while not _accepts(port):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        while not _serves(port):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.01)
         yield
     finally:
@@ -225,9 +241,13 @@ def _proxy(command: Sequence[str], here: Path, port: int) -> Iterator[None]:
             process.wait()
 
 
-def _accepts(port: int) -> bool:
+def _serves(port: int) -> bool:
+    """Whether a path of guestpass's own is there: some proxies listen before they know their routes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
+        connection.request("GET", "/guestpass/client.js")
+        return connection.getresponse().status == HTTPStatus.OK
     except OSError:
         return False
-    return True
+    finally:
+        connection.close()

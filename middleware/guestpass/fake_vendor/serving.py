@@ -61,7 +61,14 @@ def serving(app: ASGIApp, *, http: Literal["auto", "h11", "httptools"] = "auto")
     with _calm(), socket.create_server(("127.0.0.1", 0)) as sock:
         server = _Server(
             uvicorn.Config(
-                app, http=http, log_config=None, access_log=False, date_header=False, server_header=False
+                app,
+                http=http,
+                log_config=None,
+                access_log=False,
+                date_header=False,
+                server_header=False,
+                # uvicorn would believe what a request on loopback says of where it came from.
+                proxy_headers=False,
             )
         )
         thread = Thread(target=server.run, kwargs={"sockets": [sock]}, name="guestpass-serving", daemon=True)
