@@ -31,7 +31,7 @@ def test_both_policies_stand_in_one_table_with_their_curves_below() -> None:
     assert "a request every 30 s from each, tokens of 30 min," in lines
     assert "a mint budget of 300/min, first tokens held on arrival." in lines
     assert lines[4].split() == ["guestpass", "naive"]
-    for name in ("  peak over that mean", "Sessions lost to the limit", "  that waited for a mint"):
+    for name in ("  peak over that mean of mints", "Sessions lost to the limit", "  that waited for a mint"):
         [row] = [line for line in lines if line.startswith(name)]
         assert len(row.removeprefix(name).split()) == 2
     assert sum(line.startswith("Calls a minute, ") for line in lines) == 2
@@ -52,13 +52,13 @@ def test_json_holds_the_question_and_every_figure() -> None:
     )
     assert found["rotation_period"] == 1500
     for run in (found["guestpass"], found["naive"]):
-        assert len(run["curve"]) == 60
+        assert len(run["calls"]) == 60
         assert run["arrived"] == run["left"] + run["present"] + run["turned_away"]
-        assert sum(run["curve"]) == run["first"] + run["ahead"] + run["late"] + run["refused"]
+        assert sum(run["calls"]) == run["first"] + run["ahead"] + run["late"] + run["refused"]
 
 
 def test_without_a_budget_there_is_no_headroom_to_speak_of() -> None:
-    assert figures(*SMALL, "--budget", "off")["guestpass"]["calls_per_minute"]["headroom"] is None
+    assert figures(*SMALL, "--budget", "off")["guestpass"]["headroom"] is None
     result = simulate(*SMALL, "--budget", "off")
     assert "no mint budget" in result.stdout
     assert "left of the budget" not in result.stdout

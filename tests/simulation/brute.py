@@ -178,4 +178,5 @@ class Brute:
                 return max(AGAIN, within[0] + self.scenario.window - now) if full else AGAIN
             self.calls = [*within, now]
         self.tally.calls[minute] += 1
+        self.tally.minted[minute] += 1
         return None

@@ -29,7 +29,7 @@ def test_no_guest_loses_the_session_and_none_is_refused(burst: Comparison) -> No
 
 def test_a_naive_proxy_storms_the_issuer_and_loses_its_guests(burst: Comparison) -> None:
     assert burst.naive.peak > 10 * burst.ours.peak
-    assert burst.naive.unevenness(burst.period) > 2 * burst.ours.unevenness(burst.period)
+    assert burst.naive.unevenness(burst.period) > 10
     assert burst.naive.lost > BURST.guests / 4
     assert burst.naive.refused > 10_000
 

@@ -59,6 +59,7 @@ def test_every_guest_and_every_call_is_accounted_for(scenario: Scenario, policy:
     tally = simulate(scenario, policy, naive=naive)
     assert tally.arrived == tally.left + tally.present + tally.turned_away
     assert tally.arrived <= scenario.guests
+    assert sum(tally.minted) == tally.mints
     assert sum(tally.calls) == tally.mints + tally.refused
     assert tally.waited == tally.late
     assert (tally.refused if not naive else tally.deferred) == 0

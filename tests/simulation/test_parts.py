@@ -66,7 +66,7 @@ def test_a_window_in_which_nothing_was_counted_need_not_be_waited_for() -> None:
 
 def tally(*calls: int) -> Tally:
     run = Tally(minutes=len(calls))
-    run.calls = list(calls)
+    run.calls = run.minted = list(calls)
     return run
 
 

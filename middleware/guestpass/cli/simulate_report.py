@@ -46,10 +46,10 @@ def _premise(scenario: Scenario) -> Iterator[str]:
 
 
 def _rows(scenario: Scenario, period: float) -> Iterator[tuple[str, Callable[[Tally], str]]]:
-    yield "Calls of the issuer a minute: mean", lambda run: f"{run.mean:,.0f}"
-    yield "  peak", lambda run: f"{run.peak:,}"
+    yield "Tokens minted a minute: mean", lambda run: f"{run.mean:,.0f}"
     yield f"  mean over a rotation period of {_time(period)}", lambda run: f"{run.mean_over(period):,.0f}"
-    yield "  peak over that mean", lambda run: f"{run.unevenness(period):.2f}"
+    yield "Calls of the issuer a minute: peak", lambda run: f"{run.peak:,}"
+    yield "  peak over that mean of mints", lambda run: f"{run.unevenness(period):.2f}"
     limit = scenario.limit_per_minute
     if limit is not None:
         yield "  left of the budget at the peak", lambda run: f"{max(0.0, run.headroom(limit)):.0%}"
@@ -80,16 +80,13 @@ def as_json(scenario: Scenario, result: Comparison) -> dict[str, Any]:
 def _figures(scenario: Scenario, run: Tally, period: float) -> dict[str, Any]:
     limit = scenario.limit_per_minute
     return {
-        "calls_per_minute": {
-            "mean": run.mean,
-            "peak": run.peak,
-            "mean_over_rotation_period": run.mean_over(period),
-            "peak_over_that_mean": run.unevenness(period),
-            "headroom": None if limit is None else run.headroom(limit),
-        },
+        "mean": run.mean,
+        "mean_over_rotation_period": run.mean_over(period),
+        "peak": run.peak,
+        "peak_over_that_mean": run.unevenness(period),
+        "headroom": None if limit is None else run.headroom(limit),
         "waited_share": run.waited / max(1.0, run.requests),
-        **{name: value for name, value in asdict(run).items() if name != "calls"},
-        "curve": run.calls,
+        **asdict(run),
     }
 
 

@@ -33,4 +33,4 @@ def _level(value: float, top: float, levels: int) -> int:
     """How many of `levels` a value fills."""
     if value <= 0 or top <= 0:
         return 0
-    return max(1, min(levels, round(value / top * levels)))
+    return max(1, round(min(1.0, value / top) * levels))

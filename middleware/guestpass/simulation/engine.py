@@ -225,6 +225,7 @@ class Engine:
                 return AGAIN if remaining > 0 else max(window.reset_after(now), AGAIN)
             window.count(now)
         self.tally.calls[minute] += 1
+        self.tally.minted[minute] += 1
         return None
 
     def _ask_after(self, guest: _Guest, instant: float) -> None:

@@ -14,6 +14,7 @@ class Tally:
     Attributes:
         minutes: How many minutes were simulated, the last perhaps in part.
         calls: Calls of the issuer in each minute, refused ones included.
+        minted: Tokens minted in each minute.
         first: Tokens minted for guests who had none.
         ahead: Successors minted in the prefetch window.
         late: Successors minted in the rotation window or in grace, while a request waited.
@@ -33,6 +34,7 @@ class Tally:
 
     minutes: int
     calls: list[int] = field(init=False)
+    minted: list[int] = field(init=False)
     first: int = 0
     ahead: int = 0
     late: int = 0
@@ -51,6 +53,7 @@ class Tally:
 
     def __post_init__(self) -> None:
         self.calls = [0] * self.minutes
+        self.minted = [0] * self.minutes
 
     @property
     def mints(self) -> int:
@@ -59,25 +62,25 @@ class Tally:
 
     @property
     def mean(self) -> float:
-        """Calls a minute over the whole time."""
-        return sum(self.calls) / self.minutes
+        """Tokens minted a minute over the whole time."""
+        return sum(self.minted) / self.minutes
 
     @property
     def peak(self) -> int:
-        """Calls in the busiest minute."""
+        """Calls in the busiest minute: what the issuer has to stand."""
         return max(self.calls)
 
     def mean_over(self, period: float) -> float:
-        """Calls a minute over the busiest `period` seconds, in whole minutes."""
+        """Tokens minted a minute over the busiest `period` seconds, in whole minutes."""
         width = min(self.minutes, max(1, ceil(period / _MINUTE)))
-        busiest = within = sum(self.calls[:width])
-        for old, new in zip(self.calls, self.calls[width:], strict=False):
+        busiest = within = sum(self.minted[:width])
+        for old, new in zip(self.minted, self.minted[width:], strict=False):
             within += new - old
             busiest = max(busiest, within)
         return busiest / width
 
     def unevenness(self, period: float) -> float:
-        """The busiest minute over the mean of the busiest period: 1 is as even as can be."""
+        """The peak of calls over the mean of mints in the busiest period: 1 is as even as can be."""
         mean = self.mean_over(period)
         return self.peak / mean if mean else 1.0
 
