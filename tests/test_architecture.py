@@ -77,6 +77,7 @@ LIBRARIES: dict[str, set[str]] = {
     "core.jws": {"jwcrypto"},
     "core.jwk": {"jwcrypto"},
     "fake_vendor.serving": {"uvicorn"},
+    "fastapi": {"fastapi"},
 }
 
 # An adapter stands alone, but for the parts that two of them share.
@@ -145,6 +146,8 @@ def room(module: str) -> str:
     top = module.partition(".")[0]
     if module in ("", "__main__"):
         return "public" if not module else "cli"
+    if top == "fastapi":  # a shell, under the name that its users look for
+        return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
     if top == "state":
