@@ -16,6 +16,7 @@ from guestpass.core.claims import ClaimRules
 from guestpass.core.matching import Rule
 from guestpass.core.model import Claims, Header, Identity, MonotonicTime, Policy, RawToken, UnixTime
 from guestpass.gate import Admitted, Gate, Refused, Request, Surface
+from guestpass.pool import Reserve
 from guestpass.ports import KeySource, Limiter, RevocationLog, TokenStore
 from guestpass.verifier import JwksVerifier
 
@@ -127,6 +128,7 @@ def world(
     failed_verification: Limiter | None = None,
     budget: Limiter | None = None,
     revocations: RevocationLog | None = None,
+    reserve: Reserve | None = None,
     clock: HeldClock | None = None,
 ) -> World:
     """A world in which all is well."""
@@ -149,6 +151,7 @@ def world(
         failed_verification=failed_verification,
         budget=budget,
         revocations=revocations,
+        reserve=reserve,
     )
     return World(clock, issuer, gate, store)
 

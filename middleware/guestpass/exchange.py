@@ -4,19 +4,17 @@ Nobody ever gets a token that was minted for someone else: a current token that 
 asked for is treated as if none had been sent (or refused, if so configured).
 """
 
-import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-import anyio
-
 from guestpass import events
-from guestpass.core.decision import Forward, Genuine, Invalid, Reject, Rotate, decide
+from guestpass.core.decision import Forward, Genuine, Reject, Rotate, decide
 from guestpass.core.model import Identity, RawToken, UnixTime
 from guestpass.core.shares import Priority
-from guestpass.errors import ClaimInvalid, Fault, GuestpassError, TokenError, TooManyRequests, Unavailable
+from guestpass.errors import ClaimInvalid, GuestpassError, MintBudgetSpent, TokenError, TooManyRequests
 from guestpass.gate import Gate
+from guestpass.minting import mint_first
 
 
 class Outcome(StrEnum):
@@ -105,29 +103,12 @@ class Exchange:
         return await self._mint(identity, outcome)
 
     async def _mint(self, identity: Identity, outcome: Outcome) -> Issued:
-        health = self.gate.rotation.health
-        await health.learn()
-        health.check()
-        try:
-            return await self._ask(identity, outcome)
-        except Fault:
-            await health.tell()
-            raise
-
-    async def _ask(self, identity: Identity, outcome: Outcome) -> Issued:
         gate = self.gate
-        health = gate.rotation.health
-        if (wait := await gate.rotation.budget.take(Priority.FIRST)) is not None:
-            raise TooManyRequests("the mint budget is used up", retry_after=wait)
-        # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.
-        with anyio.move_on_after(gate.policy.mint_deadline, shield=True), health.observing():
-            token = await gate.issuer.mint(identity)
-            gate.rotation.minted += 1
-            verdict = await gate.verifier.verify(token)
-            if isinstance(verdict, Invalid) or verdict.claims.expires_at <= gate.clock.time():
-                reason = verdict.error.reason if isinstance(verdict, Invalid) else "expired"
-                events.emit(events.SUCCESSOR_DISCARDED, level=logging.WARNING, reason=reason)
-                raise Unavailable("the issuer minted a token that is not genuine")
-            events.emit(events.ENDPOINT_MINTED, reason=outcome.value)
-            return Issued(token, verdict.claims.expires_at, outcome)
-        raise health.failed(Unavailable("the issuer did not answer in time"))
+        minted = None if gate.pool is None else await gate.pool.take(identity)
+        if minted is None:
+            try:
+                minted = await mint_first(gate.rotation, identity, Priority.FIRST)
+            except MintBudgetSpent as exc:
+                raise TooManyRequests(str(exc), retry_after=exc.retry_after) from exc
+        events.emit(events.ENDPOINT_MINTED, reason=outcome.value)
+        return Issued(minted.token, minted.expires_at, outcome)

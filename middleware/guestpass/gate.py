@@ -22,6 +22,7 @@ from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
 from guestpass.errors import GuestpassError, PathAmbiguous, TokenRevoked, TooManyRequests, Unavailable
+from guestpass.pool import Reserve, WarmPool
 from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
 from guestpass.revocation import Revocations
 from guestpass.rotation import Flight, Rotation
@@ -180,6 +181,7 @@ class Gate:
         failed_verification: Limiter | None = None,
         budget: Limiter | None = None,
         pause: IssuerPause | None = None,
+        reserve: Reserve | None = None,
         cache_size: int = 20_000,
         revocations: RevocationLog | None = None,
         jobs: Sequence[Job] = (),
@@ -199,6 +201,7 @@ class Gate:
             failed_verification: Limits failed verifications per client address; None: no limit.
             budget: Limits calls of the issuer, all together; None: no limit of ours.
             pause: The fleet's back-off from the issuer; None: this process is alone.
+            reserve: Anonymous tokens that are kept ready; None: none.
             cache_size: The most verified tokens to remember.
             revocations: What is refused though it is genuine; None: nothing.
             jobs: What else runs in the background, such as the watch over a shared store.
@@ -221,8 +224,13 @@ class Gate:
         self._failed = failed_verification
         self.revocations = Revocations(revocations, clock)
         self.revocations.on_added(self._drop_revoked)
-        own = () if revocations is None else (self.revocations.run,)
-        self._jobs: tuple[Job, ...] = (verifier.run, *own, *jobs)
+        self.pool = None if reserve is None else WarmPool(reserve, self.rotation)
+        own: list[Job] = [verifier.run]
+        if revocations is not None:
+            own.append(self.revocations.run)
+        if self.pool is not None:
+            own.append(self.pool.run)
+        self._jobs = (*own, *jobs)
         names = owned(self.surface.identity, self.surface.fields, extra=self.surface.reserved)
         self._sieve = bearer.Sieve(
             self.surface.sources, owned=names, forward_token=self.surface.forward_token

@@ -191,6 +191,29 @@ class TokenStore(Protocol):
         ...
 
 
+class TokenPool(Protocol):
+    """Tokens that were minted ahead. Each is handed out once, whoever asks, on whichever host.
+
+    Where it is shared every method may raise `Unavailable`: then there is no pool for the moment.
+    """
+
+    async def pop(self, least_exp: UnixTime) -> RawToken | None:
+        """Take one out that expires after `least_exp`, if there is one; the others are dropped."""
+        ...
+
+    async def push(self, token: RawToken, *, expires_at: UnixTime) -> None:
+        """Put one in."""
+        ...
+
+    async def count(self, least_exp: UnixTime) -> int:
+        """How many there are that expire after `least_exp`."""
+        ...
+
+    async def may_fill(self, *, lease: float) -> bool:
+        """Whether this worker is the one that fills the pool, for `lease` seconds from now."""
+        ...
+
+
 class IssuerPause(Protocol):
     """For how long nobody in the fleet asks the issuer. At best effort: no method raises."""
 

@@ -5,12 +5,14 @@ from typing import Final, Protocol
 
 from guestpass.adapters.degrading_limiter import DegradingLimiter
 from guestpass.adapters.degrading_store import DegradingStore
+from guestpass.adapters.memory_pool import MemoryPool
 from guestpass.adapters.memory_revocations import MemoryRevocations
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.config import Rate, StoreSettings
+from guestpass.core.model import Identity
 from guestpass.errors import ConfigError
-from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenStore
+from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenPool, TokenStore
 
 _NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
 
@@ -25,6 +27,10 @@ class State(Protocol):
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """A limit of that name; None where there is none."""
+        ...
+
+    def pool(self, identity: Identity) -> TokenPool:
+        """A pool of tokens for that identity."""
         ...
 
 
@@ -52,6 +58,11 @@ class LocalState:
         del name  # each is an object of its own here
         return None if rate is None else MemoryLimiter(rate.hits, ceil(rate.seconds), self._clock)
 
+    def pool(self, identity: Identity) -> TokenPool:
+        """As `State.pool`."""
+        del identity  # a gate has one
+        return MemoryPool()
+
 
 class SharedState:
     """What the workers of a fleet share over one Redis."""
@@ -63,6 +74,7 @@ class SharedState:
             raise ConfigError("store.url", _NO_CLIENT) from exc
         from guestpass.adapters.redis_limiter import RedisLimiter  # noqa: PLC0415  as above
         from guestpass.adapters.redis_pause import RedisPause  # noqa: PLC0415  as above
+        from guestpass.adapters.redis_pool import RedisPool  # noqa: PLC0415  as above
         from guestpass.adapters.redis_revocations import RedisRevocations  # noqa: PLC0415  as above
         from guestpass.adapters.redis_store import RedisStore  # noqa: PLC0415  as above
         from guestpass.adapters.sealing import Sealing  # noqa: PLC0415  needed here only
@@ -70,7 +82,9 @@ class SharedState:
         self._local = LocalState(clock)
         self._link = RedisLink(settings.url.reveal(), clock, prefix=settings.prefix)
         self._sealing = Sealing(settings.secrets)
+        self._clock = clock
         self._limiter_class = RedisLimiter
+        self._pool_class = RedisPool
         shared = RedisStore(self._link, self._sealing, clock)
         self.store: TokenStore = DegradingStore(shared, self._local.store)
         self.revocations: RevocationLog = RedisRevocations(self._link, self._sealing, clock)
@@ -84,3 +98,7 @@ class SharedState:
             return None
         shared = self._limiter_class(self._link, self._sealing, name, amount=rate.hits, seconds=rate.seconds)
         return DegradingLimiter(shared, local)
+
+    def pool(self, identity: Identity) -> TokenPool:
+        """As `State.pool`; there is no pool while Redis is away."""
+        return self._pool_class(self._link, self._sealing, self._clock, identity)

@@ -24,14 +24,16 @@ from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.published_keys import PublishedKeys
 from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
-from guestpass.config import IssuerSettings, Settings, VerifySettings, load
+from guestpass.config import IssuerSettings, PoolSettings, Settings, VerifySettings, load
 from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
 from guestpass.core.forwarded import Trust, parse_networks
 from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import CookieDelivery, Fields
+from guestpass.core.model import Identity
 from guestpass.errors import ConfigError
 from guestpass.gate import Gate, Surface
+from guestpass.pool import Reserve
 from guestpass.ports import Clock, KeySource, TokenIssuer
 from guestpass.state import State, build_state
 from guestpass.verifier import JwksVerifier
@@ -80,6 +82,7 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, cl
         budget=state.limiter("mint_budget", limits.mint_budget),
         cache_size=verify.cache_size,
         pause=state.pause,
+        reserve=_reserve(settings.pool, state),
         revocations=state.revocations,
         jobs=state.jobs,
         trust=Trust(parse_networks(settings.server.trusted_proxies, field="server.trusted_proxies")),
@@ -228,6 +231,15 @@ def app_from_env() -> ASGIApp:
 def forward_auth_from_env() -> ASGIApp:
     """The app of `guestpass forward-auth`, likewise."""
     return build_forward_auth(load(None, os.environ))
+
+
+def _reserve(pool: PoolSettings, state: State) -> Reserve | None:
+    if not pool.size:
+        return None
+    identity = Identity(name=pool.name, email=pool.email)
+    return Reserve(
+        tokens=state.pool(identity), identity=identity, size=pool.size, min_remaining=pool.min_remaining
+    )
 
 
 def _own_paths(settings: Settings) -> tuple[str | None, ...]:

@@ -5,6 +5,7 @@ from guestpass.config.loading import load
 from guestpass.config.sections import (
     HeaderSettings,
     LimitSettings,
+    PoolSettings,
     ServerSettings,
     Settings,
     StoreSettings,
@@ -17,6 +18,7 @@ __all__ = [
     "HeaderSettings",
     "IssuerSettings",
     "LimitSettings",
+    "PoolSettings",
     "Rate",
     "Secret",
     "ServerSettings",

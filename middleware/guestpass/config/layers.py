@@ -16,6 +16,7 @@ from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
 from guestpass.config.sections import (
     HeaderSettings,
     LimitSettings,
+    PoolSettings,
     ServerSettings,
     Settings,
     StoreSettings,
@@ -41,6 +42,7 @@ class _Layered(BaseSettings):
     verify: VerifySettings = Field(default_factory=VerifySettings)
     policy: Policy = Field(default_factory=Policy)
     store: StoreSettings = Field(default_factory=StoreSettings)
+    pool: PoolSettings = Field(default_factory=PoolSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     headers: HeaderSettings = Field(default_factory=HeaderSettings)
     rules: tuple[Rule, ...] = ()

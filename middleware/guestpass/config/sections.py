@@ -175,6 +175,34 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """Tokens that are kept ready for visitors whom the site does not know.
+
+    Attributes:
+        size: How many, all workers together; 0: none. They are minted within half of `limits.mint_budget`,
+            and minted anew when they have grown too old.
+        name: The name that the site sends for a visitor it does not know. Only a call of the token endpoint
+            with exactly this name and e-mail address is answered from the pool.
+        email: The e-mail address that goes with it.
+        min_remaining: How long a token must still live to be handed out; well below what the issuer gives.
+    """
+
+    size: int = 0
+    name: str = ""
+    email: str = ""
+    min_remaining: float = 900.0
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ConfigError("pool.size", "must be 0 or more")
+        if self.size and not self.name.strip():
+            raise ConfigError(
+                "pool.name", "must be set where pool.size is: a pooled token is for one identity"
+            )
+        require_above_zero("pool", self, "min_remaining")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimitSettings:
     """How often is too often; each may be off.
 
@@ -232,6 +260,7 @@ class Settings:
     verify: VerifySettings = field(default_factory=VerifySettings)
     policy: Policy = field(default_factory=Policy)
     store: StoreSettings = field(default_factory=StoreSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
     rules: tuple[Rule, ...] = ()

@@ -1,0 +1,8 @@
+-- Become, or stay, the one worker that fills the pool.
+-- KEYS: lock.  ARGV: worker, lease (ms).
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
