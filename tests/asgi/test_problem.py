@@ -2,8 +2,9 @@ import json
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
-from guestpass.asgi.problem import problem, send_problem
+from guestpass.asgi.problem import problem, send_problem, send_websocket_response
 from guestpass.errors import GuestpassError, TokenExpired, TooManyRequests, Unavailable
 
 pytestmark = pytest.mark.anyio
@@ -50,3 +51,19 @@ async def test_extra_fields_follow_and_the_answer_is_complete() -> None:
     assert start["headers"][-1] == (b"www-authenticate", b"Bearer")
     assert json.loads(body["body"])["code"] == "token_expired"
     assert not body.get("more_body")
+
+
+async def test_a_websockets_handshake_is_answered_with_a_response_where_the_server_can() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await send_websocket_response(send, 503, [(b"retry-after", b"1")], b"later", possible=True)
+    assert sent == [
+        {"type": "websocket.http.response.start", "status": 503, "headers": [(b"retry-after", b"1")]},
+        {"type": "websocket.http.response.body", "body": b"later"},
+    ]
+    sent.clear()
+    await send_websocket_response(send, 503, [], b"later", possible=False)
+    assert sent == [{"type": "websocket.close"}]

@@ -364,3 +364,21 @@ async def test_while_the_issuer_refuses_us_it_is_said_so_and_not_that_it_is_down
         assert isinstance(outcome.error, IssuerMisconfigured)
         assert outcome.error.retry_after == pytest.approx(30)
     assert len(w.issuer.calls) == 1
+
+
+class Held(MemoryStore):
+    """Another worker leads, and takes its time."""
+
+    async def lead(self, token_id: TokenId, *, lease: float) -> Lease | Successor:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_waiting_for_another_workers_mint_is_no_fault_of_the_issuers() -> None:
+    clock = HeldClock()
+    w = world(clock=clock, store=Held(clock), policy=Policy(spread=0, mint_deadline=0.15))
+    with anyio.fail_after(5):
+        outcome = await w.admit(token(exp=DUE))
+    assert isinstance(outcome, Refused)
+    assert isinstance(outcome.error, Unavailable)
+    assert w.gate.rotation.health.closed_for() == 0
