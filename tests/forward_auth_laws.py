@@ -203,6 +203,12 @@ class Laws:
             assert site.ask(token=site.token()).status == self.fault_status
             assert len(site.backend.requests) == before
 
+    def test_without_an_answer_nothing_passes(self, tmp_path: Path) -> None:
+        with standing(self.recipe, tmp_path) as site:
+            site.guestpass.close()
+            assert site.ask("/public/x", site.token()).status >= 500
+            assert not site.backend.requests
+
     def test_too_many_bad_tokens_are_a_429_for_their_sender_alone(self, tmp_path: Path) -> None:
         with standing(self.recipe, tmp_path, GUESTPASS_LIMITS__FAILED_VERIFICATION="2/minute") as site:
             bad = [mint(name=f"Mallory {n}", key=signing_key("mallory")) for n in range(3)]

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from running import ROOT, VENDOR
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from guestpass.asgi.forward_auth import PREFIX
 from guestpass.config import load
 from guestpass.testing import FakeVendor, mint, serving
 from guestpass.wiring import build_forward_auth
@@ -75,6 +76,19 @@ class Backend:
 
 
 @dataclass
+class Counted:
+    """Counts the decisions that guestpass is asked for."""
+
+    app: ASGIApp
+    asked: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            self.asked += 1
+        await self.app(scope, receive, send)
+
+
+@dataclass
 class Answer:
     """What the client got."""
 
@@ -93,6 +107,8 @@ class Site:
     port: int
     vendor: FakeVendor
     backend: Backend
+    decisions: Counted
+    guestpass: ExitStack
     cookie: str | None = None
 
     def carrying(self, token: str) -> tuple[str, str]:
@@ -180,15 +196,17 @@ def standing(
                 **environment,
             },
         )
-        guestpass = stack.enter_context(serving(build_forward_auth(settings)))
+        guestpass = stack.enter_context(ExitStack())
+        decisions = Counted(build_forward_auth(settings))
+        url = guestpass.enter_context(serving(decisions))
         ports = {
             SITE: free_port(),
-            GUESTPASS: _port(guestpass),
+            GUESTPASS: _port(url),
             BACKEND: _port(stack.enter_context(serving(backend))),
         }
         _lay_out(recipe, here, ports)
         stack.enter_context(_proxy([binary, *recipe.arguments], here, ports[SITE]))
-        yield Site(ports[SITE], vendor, backend, recipe.cookie)
+        yield Site(ports[SITE], vendor, backend, decisions, guestpass, recipe.cookie)
 
 
 def free_port() -> int:
