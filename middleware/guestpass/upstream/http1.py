@@ -317,8 +317,7 @@ class Http1Connection(asyncio.Protocol):
         if self._state != _HEAD:
             return
         if status < 200:  # noqa: PLR2004  RFC 9110 §15.2
-            if status == 101:  # noqa: PLR2004  we never ask for an upgrade
-                raise UpstreamFailed("upgrade that nobody asked for")
+            # The parser itself stops at a 101 (Switching Protocols), which nobody asked for.
             self.headers = []
             self._connection = []
             return

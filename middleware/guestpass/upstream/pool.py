@@ -89,6 +89,7 @@ class Pool:
             if connection.usable:
                 self.in_use += 1
                 return connection
+            connection.close()
         return None
 
     def ask(self) -> asyncio.Future[Http1Connection]:
