@@ -64,6 +64,7 @@ fuzz: $(STAMP) ## Run the property tests with many more examples.
 
 docs: $(STAMP) ## Write the generated parts of docs/ again.
 	$(BIN)/guestpass check-config --reference > docs/settings.md
+	$(BIN)/guestpass metrics > docs/metrics.md
 
 clean: ## Remove everything that was made here.
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,10 +23,10 @@ OURS: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
     "events": {"errors"},
-    "metrics": BASE | {"events"},
+    "metrics": set(),
     "gate room": BASE | {"events", "metrics"},
     "adapters": BASE | {"events", "metrics", "ports"},
-    "upstream": BASE,
+    "upstream": BASE | {"metrics"},
     "asgi": BASE | {"events", "metrics", "ports", "gate room"},
     "config": BASE,
     "fake_vendor": BASE,
@@ -44,7 +44,7 @@ THEIRS: dict[str, set[str]] = {
     "errors": set(),
     "core": set(),
     "events": set(),
-    "metrics": {"prometheus_client"},
+    "metrics": set(),
     "gate room": {"anyio"},
     "adapters": {"anyio"},
     "upstream": {"httptools", "websockets"},
@@ -70,6 +70,7 @@ LIBRARIES: dict[str, set[str]] = {
     "adapters.issuers.local": {"jwcrypto"},
     "adapters.issuers.local_keys": {"jwcrypto"},
     "adapters.issuers.signing_key": {"jwcrypto"},
+    "adapters.prometheus": {"prometheus_client"},
     "adapters.ratelimit": {"limits"},
     "adapters.redis_client": {"redis"},
     "adapters.redis_link": {"redis"},
@@ -150,7 +151,7 @@ def room(module: str) -> str:
         return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
-    if top == "state":
+    if top in ("state", "readings", "fleet", "admin"):
         return "wiring"
     return "gate room" if top in GATE_ROOM else top
 

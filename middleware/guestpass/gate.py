@@ -22,6 +22,8 @@ from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
 from guestpass.errors import GuestpassError, PathAmbiguous, TokenRevoked, TooManyRequests, Unavailable
+from guestpass.metering import MeteredIssuer
+from guestpass.metrics import Tally
 from guestpass.pool import Reserve, WarmPool
 from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
 from guestpass.revocation import Revocations
@@ -210,12 +212,20 @@ class Gate:
         self.policy = policy or Policy()
         self.surface = surface or Surface()
         self.verifier = verifier
-        self.issuer = issuer
+        self.tally = Tally()
+        self.issuer = MeteredIssuer(issuer, self.tally, clock)
         self.store = store
         self.clock = clock
         self.trust = trust
         self.rotation = Rotation(
-            issuer=issuer, verifier=verifier, store=store, policy=self.policy, clock=clock, budget=budget, pause=pause
+            issuer=self.issuer,
+            verifier=verifier,
+            store=store,
+            policy=self.policy,
+            clock=clock,
+            budget=budget,
+            pause=pause,
+            tally=self.tally,
         )
         self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
@@ -238,6 +248,10 @@ class Gate:
         self._reads_query = self.surface.sources.query is not None
         self._tasks: TaskGroup | None = None
         verifier.on_retired(self.cache.drop_keys)
+
+    def add_jobs(self, *jobs: Job) -> None:
+        """Have `jobs` run in the background too, such as what reports on this gate; before `background`."""
+        self._jobs = (*self._jobs, *jobs)
 
     @classmethod
     def from_env(cls) -> Self:
@@ -287,9 +301,11 @@ class Gate:
         """Decide on one request. Never raises a `GuestpassError`: a refusal is a value."""
         sifted = self._sieve.sift(request.headers)
         if not unambiguous(request.raw_path, request.path):
-            return Refused(PathAmbiguous("the path can be read in two ways"), sifted.origin, guarded=False)
+            ambiguous = PathAmbiguous("the path can be read in two ways")
+            return self._refused(ambiguous, sifted.origin, guarded=False)
         guarded = self._protection(request, sifted)
         if guarded is Protection.OFF:
+            self.tally.decisions["unguarded"] += 1
             return Admitted(sifted.headers, request.query, None, origin=sifted.origin)
         tokens = sifted.tokens
         if len(tokens) == 1 and not request.websocket and not self._reads_query:
@@ -300,6 +316,7 @@ class Gate:
                 and self.clock.time() < known.fresh_until
                 and self.revocations.due_at > self.clock.monotonic() < self.verifier.recheck_at
             ):
+                self.tally.fresh += 1
                 sifted.headers.extend(known.headers)
                 return Admitted(
                     sifted.headers, request.query, known.guest, None, sifted.origin, known.dead_at
@@ -308,12 +325,17 @@ class Gate:
             token, query = self._token(request, sifted)
             outcome = await self._decide(token, request, anonymous=guarded is Protection.OPTIONAL)
         except GuestpassError as error:
-            return Refused(error, sifted.origin)
+            return self._refused(error, sifted.origin)
         entry, delivery = outcome
         if entry is None:
             return Admitted(sifted.headers, query, ANONYMOUS, origin=sifted.origin)
         sifted.headers.extend(entry.headers)
         return Admitted(sifted.headers, query, entry.guest, delivery, sifted.origin, entry.dead_at)
+
+    def _refused(self, error: GuestpassError, origin: bytes | None, *, guarded: bool = True) -> Refused:
+        self.tally.decisions["refused"] += 1
+        self.tally.refusals[error.reason] += 1
+        return Refused(error, origin, guarded)
 
     def client_of(self, peer: str | None, headers: Iterable[Header]) -> str:
         """The key under which a request's client is counted."""
@@ -349,10 +371,14 @@ class Gate:
                 raise error
             case Rotate(genuine, required):
                 assert token is not None  # noqa: S101  narrows for mypy: only a token can be genuine
-                return await self._rotated(token, entry, genuine, required=required)
+                rotated = await self._rotated(token, entry, genuine, required=required)
+                self.tally.decisions["rotate"] += 1
+                return rotated
             case Forward(None):
+                self.tally.decisions["anonymous"] += 1
                 return None, None
             case Forward(genuine, prefetch):
+                self.tally.decisions["prefetch" if prefetch else "fresh"] += 1
                 if prefetch and genuine is not None and token is not None:
                     await self._prefetch(token, genuine)
                 return entry, None
@@ -397,9 +423,11 @@ class Gate:
         generation = self.cache.generation
         verdict = await self.verifier.verify(token)
         if isinstance(verdict, Invalid):
+            self.tally.verifications[verdict.error.reason] += 1
             if self._failed is not None and client:
                 await self._failed.hit(client)
             raise verdict.error
+        self.tally.verifications["genuine"] += 1
         if self.revocations.refuses(verdict):
             raise TokenRevoked
         entry = await self._prepared(verdict)

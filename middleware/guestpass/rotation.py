@@ -20,6 +20,7 @@ from guestpass.core.inject import is_deliverable
 from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, TokenId, UnixTime, short
 from guestpass.core.shares import Priority
 from guestpass.errors import Fault, GuestpassError, MintBudgetSpent, Unavailable
+from guestpass.metrics import Tally
 from guestpass.ports import Clock, IssuerPause, Lease, Limiter, TokenIssuer, TokenStore, Verifier
 
 _LEASE_MARGIN: Final = 2.0
@@ -55,11 +56,13 @@ class Rotation:
         clock: Clock,
         budget: Limiter | None = None,
         pause: IssuerPause | None = None,
+        tally: Tally | None = None,
     ) -> None:
         """Wire the parts together.
 
         `budget` counts every call of the issuer, None: no limit of ours. `pause` is the fleet's back-off.
         """
+        self.tally = tally or Tally()
         self.issuer = issuer
         self.verifier = verifier
         self.store = store
@@ -141,6 +144,7 @@ class Rotation:
                 return await self._mint(token, genuine)
             raise self.health.failed(Unavailable("the issuer did not answer in time"))
         except GuestpassError as exc:
+            self.tally.rotations[exc.reason] += 1
             self._rest.start(genuine.token_id, self._rest_after(exc))
             await self.health.tell()
             if not isinstance(exc, MintBudgetSpent):  # told where it happened: nothing has failed
@@ -150,6 +154,7 @@ class Rotation:
     async def _mint(self, token: RawToken, genuine: Genuine) -> Successor:
         lease = await self._lease(genuine.token_id)
         if isinstance(lease, Successor):
+            self.tally.rotations["shared"] += 1
             return lease
         try:
             # After the lease: whoever held it before may have been turned away.
@@ -173,6 +178,7 @@ class Rotation:
                 await self.health.tell()  # before the next in line may ask
                 await self.store.abandon(lease)
             raise
+        self.tally.rotations["rotated"] += 1
         seconds = round(self.clock.monotonic() - began, 3)
         events.emit(
             events.TOKEN_ROTATED,

@@ -4,7 +4,7 @@ A repeated token costs one hash and one look-up in place of a signature check. A
 "exp", with its key, and with a revocation; the cache is bounded, whatever is thrown at it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from guestpass.core.decision import Genuine
@@ -49,6 +49,11 @@ class VerifiedTokens:
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, dead ones included; looks at each, so it is for reports."""
+        yield from self._young.values()
+        yield from self._old.values()
 
     def get(self, digest: TokenDigest) -> Entry | None:
         """The entry for a token, dead or alive; None if it was never verified, or was evicted."""

@@ -2,9 +2,8 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp
 
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
@@ -37,6 +36,9 @@ from guestpass.pool import Reserve
 from guestpass.ports import Clock, KeySource, TokenIssuer
 from guestpass.state import State, build_state
 from guestpass.verifier import JwksVerifier
+
+if TYPE_CHECKING:
+    from guestpass.asgi.proxy import ReverseProxy
 
 PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
 """Where the keys that we sign with are published."""
@@ -176,7 +178,7 @@ def build_app(settings: Settings) -> ASGIApp:
             max_age=upstream.max_age,
         ),
     )
-    return _site(GuestTokenMiddleware(proxy, gate=gate), gate, settings, parts, state)
+    return _site(GuestTokenMiddleware(proxy, gate=gate), gate, settings, parts, state, proxy=proxy)
 
 
 def build_forward_auth(settings: Settings) -> ASGIApp:
@@ -193,8 +195,16 @@ def build_forward_auth(settings: Settings) -> ASGIApp:
     return _site(ForwardAuth(gate), gate, settings, parts, state)
 
 
-def _site(app: ASGIApp, gate: Gate, settings: Settings, parts: Parts, state: State) -> ASGIApp:
-    """Our own paths beside `app`."""
+def _site(
+    app: ASGIApp,
+    gate: Gate,
+    settings: Settings,
+    parts: Parts,
+    state: State,
+    *,
+    proxy: "ReverseProxy | None" = None,
+) -> ASGIApp:
+    """Our own paths beside `app`, and the admin port; `proxy` is what stands behind it, if it is ours."""
     server = settings.server
     callers = state.limiter("token_endpoint", settings.limits.token_endpoint)
     own: dict[str | None, ASGIApp] = {
@@ -207,12 +217,9 @@ def _site(app: ASGIApp, gate: Gate, settings: Settings, parts: Parts, state: Sta
         own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
     public: ASGIApp = Site(app, {path: app for path, app in own.items() if path is not None})
     if server.admin_port is not None:
-        health: dict[str, ASGIApp] = {
-            server.livez or "/livez": Livez(),
-            server.readyz or "/readyz": Readyz(gate),
-        }
-        admin = Site(PlainTextResponse("Not Found", 404), health)
-        public = ByPort(public, {server.admin_port: admin})
+        from guestpass.admin import build_admin  # noqa: PLC0415  it knows the proxy, whose engine is an extra
+
+        public = ByPort(public, {server.admin_port: build_admin(server, gate, parts.keys, proxy)})
     return Dated(public, gate.clock)
 
 

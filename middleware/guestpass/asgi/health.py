@@ -1,6 +1,7 @@
 """`/livez` says that the process answers; `/readyz`, whether it can tell a good token from a bad one."""
 
 import json
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -25,9 +26,10 @@ class Readyz:
     Asked without keys it fetches them (single flight, rate bounded), so readiness heals by itself.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        """Speak for `gate`."""
+    def __init__(self, gate: Gate, *, explain: Callable[[], Mapping[str, str]] | None = None) -> None:
+        """Speak for `gate`; `explain` adds `reasons`, sentences for whoever is on call, by part."""
         self.gate = gate
+        self.explain = explain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
         """Answer one request."""
@@ -44,7 +46,10 @@ class Readyz:
         store = "degraded" if gate.store.degraded else "ok"
         status = "unavailable" if keys != "ok" else "ok" if issuer == store == "ok" else "degraded"
         code = 503 if keys != "ok" else 200
-        await _answer(scope, send, code, {"status": status, "keys": keys, "issuer": issuer, "store": store})
+        members: dict[str, object] = {"status": status, "keys": keys, "issuer": issuer, "store": store}
+        if self.explain is not None:
+            members["reasons"] = dict(self.explain())
+        await _answer(scope, send, code, members)
 
 
 async def _answer(scope: Scope, send: Send, status: int, members: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ makes the server close the connection with the response unfinished (one log line
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
@@ -102,6 +103,12 @@ class ReverseProxy:
         self._pulse: Pulse | None = None
         self._balancer: Balancer | None = None
         self.websockets = 0
+        self.errors: Counter[str] = Counter()
+
+    @property
+    def limits(self) -> PoolLimits:
+        """What bounds the connections to each backend."""
+        return self._limits
 
     @property
     def backends(self) -> Sequence[Backend]:
@@ -190,6 +197,7 @@ class ReverseProxy:
             if not exchange.started:
                 await send_problem(send, error, _CLOSE)
         except Fault as error:
+            self.errors[error.reason] += 1
             event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
             emit(event, level=logging.WARNING, reason=error.reason, cause=str(error))
             if not exchange.started:
@@ -224,5 +232,6 @@ class ReverseProxy:
             )
         except (RequestInvalid, Fault) as error:
             if isinstance(error, Fault):
+                self.errors[error.reason] += 1
                 emit(UPSTREAM_FAILED, level=logging.WARNING, reason=error.reason, cause=str(error))
             await send_websocket_response(send, *problem(error), possible=possible)

@@ -87,6 +87,7 @@ class TokenEndpoint:
                     raise TooManyRequests("token endpoint", retry_after=quota.reset_after)
             identity, current = self._read(await _body(scope, receive))
             issued = await self.exchange.issue(identity, current, client=client)
+            self.gate.tally.endpoint[issued.outcome.value] += 1
         except GuestpassError as error:
             status, fields, body = problem(error)
             fields += refusal_fields(self.gate, error, origin, guarded=False)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Literal, get_args
 
 import click
@@ -99,6 +100,11 @@ def launch(
         if server.admin_port is not None:
             listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
             overrides["server"]["admin_port"] = _port(listeners[1])
+            if server.workers > 1:
+                from guestpass.fleet import BOARD  # noqa: PLC0415  its libraries are checked above
+
+                os.environ[BOARD] = opened.enter_context(TemporaryDirectory(prefix="guestpass-"))
+                opened.callback(os.environ.pop, BOARD, None)
         export(overrides, config, os.environ)
         worker.run(
             factory,

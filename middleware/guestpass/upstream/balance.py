@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from guestpass.errors import ConfigError
+from guestpass.metrics import Histogram
 from guestpass.upstream.dial import Dialer
 from guestpass.upstream.pool import Pool
 
@@ -50,6 +51,7 @@ class Backend:
         tunnels: Those for WebSockets, as a count.
         failures: Failures in a row.
         ejections: How often in a row it has been left alone.
+        latency: How long it took to the head of each response.
         ejected_until: Loop time until which it is.
     """
 
@@ -62,6 +64,7 @@ class Backend:
         self.failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
+        self.latency = Histogram("upstream_seconds")
 
     @property
     def load(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from time import perf_counter
 from typing import Any, Final
 
 from guestpass.core.framing import NO_BODY, UNKNOWN
@@ -114,6 +115,7 @@ class Exchange:
                 length = UNKNOWN
         if not more:
             self._ended = ended  # from here on nobody else calls receive, so that a beat may listen
+        began = perf_counter()
         data = self._head.start + _framed(body, length, more=more)
         connection = self._backend.pool.take() or await self._obtain()
         self._begin(connection, data, sent=not more)
@@ -131,6 +133,7 @@ class Exchange:
             connection = await self._obtain()
             self._begin(connection, data, sent=True)
             await connection.head()
+        self._backend.latency.observe(perf_counter() - began)
         if self._backend.failures:
             self._balancer.succeeded(self._backend)
         await self._respond(connection)

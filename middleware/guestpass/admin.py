@@ -1,0 +1,47 @@
+"""The app of the admin port: health with its reasons, and metrics; a part of the composition root."""
+
+from collections.abc import Callable
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
+
+from guestpass.asgi.admin import MetricsPage
+from guestpass.asgi.health import Livez, Readyz
+from guestpass.asgi.proxy import ReverseProxy
+from guestpass.asgi.site import Site
+from guestpass.config import ServerSettings
+from guestpass.fleet import Fleet, board_from_env
+from guestpass.gate import Gate
+from guestpass.metrics import Snapshot
+from guestpass.ports import KeySource
+from guestpass.readings import LoopLag, Readings
+
+
+def build_admin(server: ServerSettings, gate: Gate, keys: KeySource, proxy: ReverseProxy | None) -> ASGIApp:
+    """Wire the pages of the admin port, and have `gate` run in the background what they need.
+
+    Args:
+        server: Where health is answered on the public port, and so on this one.
+        gate: What is reported on.
+        keys: Where its keys come from.
+        proxy: What stands behind it, if it is ours.
+    """
+    lag = LoopLag(gate.clock)
+    readings = Readings(gate, keys, proxy, lag)
+    fleet = Fleet(readings, board_from_env())
+    gate.add_jobs(lag.run, fleet.run)
+    pages: dict[str, ASGIApp] = {
+        server.livez or "/livez": Livez(),
+        server.readyz or "/readyz": Readyz(gate, explain=readings.ailments),
+        "/metrics": MetricsPage(fleet.snapshot, *_prometheus()),
+    }
+    return Site(PlainTextResponse("Not Found", 404), pages)
+
+
+def _prometheus() -> tuple[Callable[[Snapshot], bytes] | None, str]:
+    """What writes the metrics page, and its media type; nothing where the extra is not installed."""
+    try:
+        from guestpass.adapters.prometheus import CONTENT_TYPE, exposition  # noqa: PLC0415  an extra
+    except ModuleNotFoundError:
+        return None, "text/plain"
+    return exposition, CONTENT_TYPE
