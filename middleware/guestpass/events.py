@@ -24,7 +24,6 @@ ISSUER_MISCONFIGURED: Final = "issuer.misconfigured"  # route, status, vendor_co
 ISSUER_GATE_CLOSED: Final = "issuer.gate_closed"  # seconds, reason
 # The token endpoint.
 POOL_NOT_FILLED: Final = "pool.not_filled"  # reason
-POOL_NOT_FILLED: Final = "pool.not_filled"  # reason
 ENDPOINT_MINTED: Final = "endpoint.minted"  # reason
 # The reverse proxy's backends.
 UPSTREAM_FAILED: Final = "upstream.failed"  # reason, cause
