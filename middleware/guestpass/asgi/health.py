@@ -52,7 +52,7 @@ class Readyz:
         await _answer(scope, send, code, members)
 
 
-async def _answer(scope: Scope, send: Send, status: int, members: dict[str, str]) -> None:
+async def _answer(scope: Scope, send: Send, status: int, members: Mapping[str, object]) -> None:
     if scope["method"] not in _READING:
         status, members = 405, {"status": "method not allowed"}
     body = json.dumps(members).encode()

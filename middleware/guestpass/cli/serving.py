@@ -37,9 +37,7 @@ _OPTIONS: Final = (
     click.option("--host", help="The address to listen on.  [default: 127.0.0.1]"),
     click.option("--port", type=_PORT, help="The port to listen on; 0: a free one.  [default: 8080]"),
     click.option("--workers", type=click.IntRange(1), help="How many processes serve.  [default: 1]"),
-    click.option(
-        "--admin-port", type=_PORT, help="Serve /livez and /readyz on this port too; 0: a free one."
-    ),
+    click.option("--admin-port", type=_PORT, help="Serve health and metrics on this port; 0: a free one."),
     click.option(
         "--http",
         "parser",

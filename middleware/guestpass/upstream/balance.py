@@ -55,7 +55,7 @@ class Backend:
         ejected_until: Loop time until which it is.
     """
 
-    __slots__ = ("dialer", "ejected_until", "ejections", "failures", "pool", "tunnels")
+    __slots__ = ("dialer", "ejected_until", "ejections", "failures", "latency", "pool", "tunnels")
 
     def __init__(self, dialer: Dialer, pool: Pool) -> None:
         self.dialer = dialer
