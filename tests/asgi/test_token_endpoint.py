@@ -15,6 +15,7 @@ from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
+from guestpass.core.inject import CookieDelivery
 from guestpass.core.model import Header, Identity
 from guestpass.errors import IssuerMisconfigured, TokenRefused, Unavailable
 from guestpass.gate import Surface
@@ -46,6 +47,15 @@ async def post(w: World, members: Mapping[str, Any], *headers: Header, **options
 
 
 # --- good answers -------------------------------------------------------------------------------------------
+
+
+async def test_a_token_comes_as_a_cookie_too_where_successors_do() -> None:
+    """A page that holds one in a field and, once rotated, another in a cookie would be refused."""
+    w = world(surface=Surface(cookie=CookieDelivery("guest")))
+    sent = await post(w, ASKED)
+    [cookie] = sent.values(b"set-cookie")
+    assert cookie.startswith(b"guest=" + token(exp=NOW + 1800).compact + b"; Path=/; Max-Age=1860; HttpOnly")
+    assert not (await post(world(), ASKED)).values(b"set-cookie")
 
 
 async def test_a_name_and_an_address_make_a_token() -> None:

@@ -16,8 +16,9 @@ from guestpass.asgi.messages import refusal_fields
 from guestpass.asgi.problem import problem
 from guestpass.core import strict_json
 from guestpass.core.cors import Cors
+from guestpass.core.inject import is_deliverable, set_cookie_field
 from guestpass.core.matching import is_preflight
-from guestpass.core.model import Header, Identity, RawToken
+from guestpass.core.model import Header, Identity, RawToken, Successor
 from guestpass.errors import (
     ContentTooLarge,
     GuestpassError,
@@ -111,8 +112,17 @@ class TokenEndpoint:
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
             *self.cors.answer_fields(origin),
+            *self._cookie(issued),
         ]
         return 200, fields, body
+
+    def _cookie(self, issued: Issued) -> Sequence[Header]:
+        """The token as a cookie, where successors come as one: a page cannot set an HttpOnly one itself."""
+        delivery, now = self.gate.surface.cookie, self.gate.clock.time()
+        if delivery is None or not is_deliverable(issued.token.compact):
+            return ()
+        carried = Successor(issued.token, issued.expires_at, now)
+        return (set_cookie_field(carried, delivery, now=now, grace=self.gate.policy.grace),)
 
     def _read(self, body: bytes) -> tuple[Identity, RawToken | None]:
         try:
