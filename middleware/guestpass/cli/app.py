@@ -33,8 +33,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
     "metrics": Entry("metrics", "Print what every metric means."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),
-    "simulate": Entry("simulate", "Plan capacity: mints a minute, waits and lost sessions of a crowd."),
-    "simulate": Entry("simulate", "Plan capacity: mints a minute, waits and lost sessions of a crowd."),
+    "simulate": Entry("simulate", "Plan capacity: mints, waits and lost sessions of a crowd."),
 }
 
 

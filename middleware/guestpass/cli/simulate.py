@@ -125,7 +125,7 @@ def command(
     quiet: bool,
     config: Path | None,
 ) -> None:
-    """Plan capacity: mints a minute, waits and lost sessions of a crowd.
+    """Plan capacity: mints, waits and lost sessions of a crowd.
 
     Runs a crowd of guests in virtual time against the policy of the settings: the same decision, spread and
     budget shares as the gate. Beside it stands a naive proxy, which rotates every token at the start of its

@@ -120,17 +120,17 @@ class Engine:
         else:
             self._in_phase[guest.at.phase(guest.due)](guest, guest.due, guest.at)
 
-    def _fresh(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:  # noqa: ARG002  as the others
-        self._ask_after(guest, min(at.prefetch_at, at.session_ends_at))
+    def _fresh(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
+        """No request matters until the prefetch window, or the end of a session that is too old."""
+        self._ask_after(guest, max(now, min(at.prefetch_at, at.session_ends_at)))
 
     def _prefetch(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
-        if guest.spare is None:
-            wait = self._call(guest, Priority.PREFETCH, now)
-            if wait is not None:
-                self._rest(guest, now, wait, at)
-                return
-            guest.spare = now
-            self.tally.ahead += 1
+        wait = self._call(guest, Priority.PREFETCH, now)
+        if wait is not None:
+            self._rest(guest, now, wait, at)
+            return
+        guest.spare = now
+        self.tally.ahead += 1
         self._ask_after(guest, min(at.rotate_at, at.session_ends_at))
 
     def _rotate(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
@@ -208,7 +208,7 @@ class Engine:
         guest.spare = None
         guest.refusals = 0
         guest.rest_until = 0.0
-        self._ask_after(guest, max(now, min(at.prefetch_at, at.session_ends_at)))
+        self._fresh(guest, now, at)
 
     def _call(self, guest: _Guest, priority: Priority, now: UnixTime) -> float | None:
         """Call the issuer, unless the budget holds the call back; the seconds to wait if it does."""
