@@ -4,13 +4,9 @@ import sys
 from pathlib import Path
 
 import httpx
-import pytest
 from running import GUESTPASS, ROOT, running
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 EXAMPLES = ROOT / "examples"
-UVICORN = (sys.executable, "-m", "uvicorn", "app:app", "--port", "0")
 VISITOR = {"name": "Grace Höpper", "email": "grace@example.org"}
 
 
@@ -23,28 +19,6 @@ def first_token(url: str) -> str:
 def get(url: str, token: str | None = None) -> httpx.Response:
     headers = {} if token is None else {"X-Guest-Token": token}
     return httpx.get(url, headers=headers, trust_env=False)
-
-
-@pytest.mark.parametrize("name", ["fastapi", "starlette"])
-def test_an_asgi_app_is_guarded_and_knows_its_guest(name: str, vendor: dict[str, str]) -> None:
-    with running(*UVICORN, cwd=EXAMPLES / name, env=vendor) as app:
-        url = app.url("running on")
-        assert get(f"{url}/me").status_code == 401
-        guest = get(f"{url}/me", first_token(url)).json()
-    assert guest.pop("subject")
-    assert guest == VISITOR
-
-
-def test_the_websocket_opens_for_a_guest_and_for_no_one_else(vendor: dict[str, str]) -> None:
-    with running(*UVICORN, cwd=EXAMPLES / "starlette", env=vendor) as app:
-        url = app.url("running on")
-        socket = url.replace("http://", "ws://") + "/echo"
-        with pytest.raises(InvalidStatus), connect(socket, proxy=None):
-            pass
-        offered = ["guestpass", f"guestpass.token.{first_token(url)}"]
-        with connect(socket, subprotocols=offered, proxy=None) as websocket:  # type: ignore[arg-type]  # plain text is a subprotocol
-            websocket.send("hello")
-            assert websocket.recv(timeout=20) == "Grace Höpper: hello"
 
 
 def test_a_legacy_backend_is_told_who_the_guest_is(vendor: dict[str, str]) -> None:
