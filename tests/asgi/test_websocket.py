@@ -245,7 +245,7 @@ async def test_an_app_that_only_sends_is_closed_too_and_stopped() -> None:
 
     async def then(receive: Receive, send: Send) -> None:
         nonlocal ticks
-        while True:  # a ticker that never listens
+        for _ in range(100):  # a ticker that never listens
             await send({"type": "websocket.send", "text": "tick"})
             ticks += 1
             w.clock.advance(600)
