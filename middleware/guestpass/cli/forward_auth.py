@@ -19,9 +19,9 @@ def command(
     parser: Parser,
     config: Path | None,
 ) -> None:
-    """Decide on requests for nginx, Caddy, Traefik, Envoy or HAProxy.
+    """Decide on requests that another proxy carries.
 
-    They ask at /guestpass/auth/ and their name, and carry the requests themselves; see docs/forward-auth.md.
+    nginx, Caddy, Traefik, Envoy or HAProxy ask at /guestpass/auth/ and their name; see docs/forward-auth.md.
     Only peers in server.trusted_proxies get an answer: loopback, where that is not set.
     """
     server: dict[str, object] = {"host": host, "port": port, "workers": workers, "admin_port": admin_port}
