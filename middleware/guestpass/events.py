@@ -1,6 +1,7 @@
 """Every log event and its fields, in one list: constant names, bounded fields, no secret, name or e-mail."""
 
 import logging
+from contextvars import ContextVar
 from typing import Final
 
 logger: Final = logging.getLogger("guestpass")
@@ -39,8 +40,21 @@ STORE_NOT_SHARED: Final = "store.not_shared"  # workers
 LIFESPAN_REFUSED: Final = "lifespan.refused"  # cause
 
 
+_request: Final[ContextVar[str | None]] = ContextVar("guestpass.request", default=None)
+
+
+def name_request(name: str) -> None:
+    """Have every event of this request carry `name`, also those of tasks that it starts from here on.
+
+    Done for what is refused, rotated or verified anew, as a context variable costs a tenth of a microsecond.
+    """
+    _request.set(name)
+
+
 def emit(event: str, /, *, level: int = logging.INFO, **fields: str | float | None) -> None:
     """Log one event with its fields; a formatter finds them as `record.event` and `record.fields`.
+
+    Where the request has a name, `request` is one of them.
 
     Args:
         event: One of the names above.
@@ -48,5 +62,7 @@ def emit(event: str, /, *, level: int = logging.INFO, **fields: str | float | No
         **fields: Bounded values; digests in place of tokens and subjects.
     """
     if logger.isEnabledFor(level):
+        if request := _request.get():
+            fields = {**fields, "request": request}
         text = " ".join(f"{name}={value!r}" for name, value in fields.items() if value is not None)
         logger.log(level, "%s %s", event, text, extra={"event": event, "fields": fields})

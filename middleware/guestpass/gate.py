@@ -26,6 +26,7 @@ from guestpass.metering import MeteredIssuer
 from guestpass.metrics import Tally
 from guestpass.pool import Reserve, WarmPool
 from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
+from guestpass.refusals import Refusals
 from guestpass.revocation import Revocations
 from guestpass.rotation import Flight, Rotation
 from guestpass.verified import Entry, VerifiedTokens
@@ -217,6 +218,7 @@ class Gate:
         self.store = store
         self.clock = clock
         self.trust = trust
+        self.refusals = Refusals(self.tally, trust, clock)
         self.rotation = Rotation(
             issuer=self.issuer,
             verifier=verifier,
@@ -302,7 +304,8 @@ class Gate:
         sifted = self._sieve.sift(request.headers)
         if not unambiguous(request.raw_path, request.path):
             ambiguous = PathAmbiguous("the path can be read in two ways")
-            return self._refused(ambiguous, sifted.origin, guarded=False)
+            self.refusals.name_request(request.peer, request.headers)
+            return self._refused(ambiguous, request, sifted.origin, guarded=False)
         guarded = self._protection(request, sifted)
         if guarded is Protection.OFF:
             self.tally.decisions["unguarded"] += 1
@@ -321,20 +324,23 @@ class Gate:
                 return Admitted(
                     sifted.headers, request.query, known.guest, None, sifted.origin, known.dead_at
                 )
+        self.refusals.name_request(request.peer, request.headers)
         try:
             token, query = self._token(request, sifted)
             outcome = await self._decide(token, request, anonymous=guarded is Protection.OPTIONAL)
         except GuestpassError as error:
-            return self._refused(error, sifted.origin)
+            return self._refused(error, request, sifted.origin)
         entry, delivery = outcome
         if entry is None:
             return Admitted(sifted.headers, query, ANONYMOUS, origin=sifted.origin)
         sifted.headers.extend(entry.headers)
         return Admitted(sifted.headers, query, entry.guest, delivery, sifted.origin, entry.dead_at)
 
-    def _refused(self, error: GuestpassError, origin: bytes | None, *, guarded: bool = True) -> Refused:
+    def _refused(
+        self, error: GuestpassError, request: Request, origin: bytes | None, *, guarded: bool = True
+    ) -> Refused:
         self.tally.decisions["refused"] += 1
-        self.tally.refusals[error.reason] += 1
+        self.refusals.report(error, request.path)
         return Refused(error, origin, guarded)
 
     def client_of(self, peer: str | None, headers: Iterable[Header]) -> str:

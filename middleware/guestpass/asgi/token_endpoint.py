@@ -77,10 +77,11 @@ class TokenEndpoint:
             await _send(send, 204, [(b"cache-control", b"no-store"), *allowed], b"")
             return
         quota: Quota | None = None
+        peer = scope.get("client")
+        self.gate.refusals.name_request(peer[0] if peer else None, scope["headers"])
         try:
             if scope["method"] != "POST":
                 raise MethodNotAllowed("method: must be POST")
-            peer = scope.get("client")
             client = self.gate.client_of(peer[0] if peer else None, scope["headers"])
             if self.limiter is not None:
                 quota = await self.limiter.hit(client)
@@ -90,6 +91,7 @@ class TokenEndpoint:
             issued = await self.exchange.issue(identity, current, client=client)
             self.gate.tally.endpoint[issued.outcome.value] += 1
         except GuestpassError as error:
+            self.gate.refusals.report(error, scope["path"])
             status, fields, body = problem(error)
             fields += refusal_fields(self.gate, error, origin, guarded=False)
             if isinstance(error, MethodNotAllowed):
