@@ -14,7 +14,8 @@ SOURCE = ROOT / "middleware"
 PACKAGE = SOURCE / "guestpass"
 
 GATE_ROOM = {
-    "gate", "metering", "rotation", "exchange", "backoff", "verifier", "verified", "revocation", "prefetch",
+    "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
+    "prefetch",
     "budget", "minting", "pool", "ports",
 }  # fmt: skip
 BASE = {"errors", "core"}

@@ -7,7 +7,7 @@ from typing import Final
 logger: Final = logging.getLogger("guestpass")
 
 # Verification and admission.
-TOKEN_REFUSED: Final = "token.refused"  # noqa: S105  reason, path
+TOKEN_REFUSED: Final = "token.refused"  # noqa: S105  reason, path, left_out
 TOKEN_ROTATED: Final = "token.rotated"  # noqa: S105  token, successor, seconds
 TOKEN_DELIVERED: Final = "token.delivered"  # noqa: S105  token, successor
 ROTATION_FAILED: Final = "rotation.failed"  # token, reason, retry_after
