@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser_world import ADA, TOKEN, World, create
-from playwright.sync_api import BrowserContext, Page
+from browser_world import TOKEN, World, create
+from playwright.sync_api import Page
 
 Opening = Callable[..., Page]
 
@@ -99,24 +99,6 @@ def test_nobody_gets_a_token_that_was_stored_for_someone_else(open_page: Opening
     bob = open_page(identity={"name": "Bob", "email": "bob@example.org"})
     assert bob.evaluate("() => guest.token()") != ada
     assert bob.evaluate("async () => (await (await guest.fetch('/echo')).json()).guest") == "Bob"
-
-
-def test_the_identity_is_asked_for_once_and_only_when_needed(context: BrowserContext, world: World) -> None:
-    page = context.new_page()
-    page.goto(f"{world.site}/page")
-    counts = page.evaluate(
-        """async ([module, ada]) => {
-            const { createGuest } = await import(module);
-            let asked = 0;
-            const guest = createGuest({ identity: async () => { asked++; return ada; } });
-            const before = asked;
-            await Promise.all([guest.token(), guest.token(), guest.fetch("/echo")]);
-            return [before, asked];
-        }""",
-        [f"{world.site}/guestpass/client.js", ADA],
-    )
-    assert counts == [0, 1]
-    assert world.mints == 1
 
 
 def test_a_closed_guest_gives_nothing_more(open_page: Opening, world: World) -> None:

@@ -5,8 +5,8 @@ export interface Identity {
 }
 
 export interface GuestOptions {
-  /** Or a function that finds out, such as by a form: called once, when a token is first needed. */
-  identity: Identity | (() => Identity | Promise<Identity>);
+  /** Whom tokens are for; a token that was stored for another identity is not used. */
+  identity: Identity;
   /** The token endpoint, relative to the page; its origin gets the token too. Default: "/guestpass/token". */
   endpoint?: string;
   /** Further origins that may get the token, beside the page's own and the endpoint's. */
