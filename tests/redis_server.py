@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -32,17 +33,21 @@ def redis_program() -> str:
 class RedisServer:
     """One server that keeps nothing on disk. `url` stays the same through stops and starts."""
 
-    def __init__(self, directory: Path, *options: str) -> None:
+    def __init__(self, directory: Path, *options: str, config: Path | None = None) -> None:
+        """Give it a `config` and it is a sentinel."""
         self._program = redis_program()
         self._directory = directory
         self._options = options
+        self._sentinel = [] if config is None else [str(config), "--sentinel"]
         self._process: subprocess.Popen[bytes] | None = None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: int = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        words = [*self._sentinel, "--port", str(self.port), "--bind", "127.0.0.1"]
+        if not self._sentinel:
+            words += ["--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
             [self._program, *words, "--dir", str(self._directory), *self._options],
             stdout=subprocess.DEVNULL,
@@ -95,3 +100,10 @@ class RedisServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+async def until(condition: Callable[[], bool], *, within: float) -> None:
+    """Look again and again, as nobody tells."""
+    with anyio.fail_after(within):
+        while not condition():  # noqa: ASYNC110  what is waited for has no event
+            await anyio.sleep(0.01)
