@@ -300,3 +300,10 @@ def test_a_refusal_on_a_route_that_is_not_guarded_does_not_vary_by_the_token() -
         b"www-authenticate": b'Bearer realm="guest", error="invalid_token"',
         b"vary": b"X-Guest-Token",
     }
+
+
+def test_a_page_of_another_origin_can_tell_the_gates_refusal_from_the_apps() -> None:
+    """Also where the origins are the app's matter: its own CORS may stand around us. P15."""
+    fields = dict(refusal_fields(world().gate, TokenExpired(), b"https://shop.example", guarded=True))
+    exposed = fields[b"access-control-expose-headers"].split(b", ")
+    assert {b"Retry-After", b"WWW-Authenticate", b"X-Guest-Token"} <= set(exposed)
