@@ -82,6 +82,20 @@ class Laws:
             assert b"forged" not in [value for _, value in request["headers"]]
         assert (answer.status == 200) == (len(site.backend.requests) > before)
 
+    @pytest.mark.parametrize(
+        "names", ["X-Guest-Subject, X-Guest-Name", "X-Guest-Token", "X-Forwarded-Uri, X-Original-URI"]
+    )
+    def test_a_client_cannot_have_our_fields_taken_out(self, site: Site, names: str) -> None:
+        """A proxy removes what Connection names (RFC 9110 §7.6.1), and must not then remove ours."""
+        site.backend.requests.clear()
+        answer = site.ask("/chat", site.token(), ("Connection", f"close, {names}"))
+        assert answer.status in (200, 400, 401)
+        if answer.status == 200:
+            assert site.backend.fields(b"x-guest-name") == [b"Ada"]
+            assert len(site.backend.fields(b"x-guest-subject")) == 1
+        else:
+            assert not site.backend.requests
+
     # --- refusals -----------------------------------------------------------------------------------------
 
     def test_no_token_is_a_401_with_a_challenge(self, site: Site) -> None:
@@ -140,6 +154,20 @@ class Laws:
         assert answer.status == 200
         assert site.backend.requests[-1]["method"] == "POST"
         assert site.backend.fields(b"content-length") == [b"100000"]
+
+    def test_a_websocket_opens_for_a_good_token_alone(self, site: Site) -> None:
+        upgrade = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ]
+        site.backend.requests.clear()
+        assert site.ask("/socket", None, *upgrade).status == 401
+        assert not site.backend.requests
+        assert site.ask("/socket", site.token(), *upgrade, ("X-Guest-Name", "forged")).status == 101
+        assert site.backend.requests[-1]["type"] == "websocket"
+        assert site.backend.fields(b"x-guest-name") == [b"Ada"]
 
     # --- rotation -----------------------------------------------------------------------------------------
 

@@ -54,9 +54,14 @@ class Backend:
     requests: list[Scope] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return
         self.requests.append(scope)
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close"})
+            return
         last = scope["path"].rpartition("/")[2]
         status = int(last) if last.isdigit() else 200
         headers = [
