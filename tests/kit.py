@@ -17,7 +17,7 @@ from guestpass.core.matching import Rule
 from guestpass.core.model import Claims, Header, Identity, MonotonicTime, Policy, RawToken, UnixTime
 from guestpass.gate import Admitted, Gate, Refused, Request, Surface
 from guestpass.pool import Reserve
-from guestpass.ports import KeySource, Limiter, RevocationLog, TokenStore
+from guestpass.ports import IssuerPause, KeySource, Limiter, RevocationLog, TokenStore
 from guestpass.verifier import JwksVerifier
 
 NOW = 1_800_000_000.0
@@ -129,6 +129,7 @@ def world(
     budget: Limiter | None = None,
     revocations: RevocationLog | None = None,
     reserve: Reserve | None = None,
+    pause: IssuerPause | None = None,
     clock: HeldClock | None = None,
 ) -> World:
     """A world in which all is well."""
@@ -152,6 +153,7 @@ def world(
         budget=budget,
         revocations=revocations,
         reserve=reserve,
+        pause=pause,
     )
     return World(clock, issuer, gate, store)
 

@@ -41,7 +41,7 @@ async def statuses(running: Fleet, token: str) -> Counter[int]:
 
 
 async def test_a_second_after_the_command_every_worker_refuses(server: RedisServer) -> None:
-    with fleet(server.url, workers=2, hosts=2) as running:
+    with fleet(server.url, workers=2) as running:
         tokens = {name: running.token(name, left=1500) for name in ("Ada", "Bob", "Cyd", "Dan")}
         for token in tokens.values():
             assert await statuses(running, token) == {200: 20}  # remembered as good by every worker
