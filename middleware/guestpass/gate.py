@@ -6,7 +6,7 @@ Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands ove
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final, Self, assert_never
 
 import anyio
 from anyio.abc import TaskGroup
@@ -21,7 +21,14 @@ from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime, token_digest
 from guestpass.core.paths import unambiguous
-from guestpass.errors import GuestpassError, PathAmbiguous, TokenRevoked, TooManyRequests, Unavailable
+from guestpass.errors import (
+    GuestpassError,
+    PathAmbiguous,
+    TokenError,
+    TokenRevoked,
+    TooManyRequests,
+    Unavailable,
+)
 from guestpass.metering import MeteredIssuer
 from guestpass.metrics import Tally
 from guestpass.pool import Reserve, WarmPool
@@ -388,6 +395,7 @@ class Gate:
                 if prefetch and genuine is not None and token is not None:
                     await self._prefetch(token, genuine)
                 return entry, None
+        assert_never(decision)
 
     async def _prefetch(self, token: RawToken, genuine: Genuine) -> None:
         if self._tasks is not None and await self.rotation.known(genuine) is None:
@@ -400,8 +408,13 @@ class Gate:
         if successor is None and required:
             successor = await self.rotation.rotate(token, genuine, deadline=self.policy.mint_deadline)
         if successor is not None:
-            # The app sees the newest genuine claims at once.
-            return await self.entry(successor.token), Delivery(self, successor)
+            try:
+                # The app sees the newest genuine claims at once.
+                return await self.entry(successor.token), Delivery(self, successor)
+            except TokenError:
+                if required:
+                    raise
+                return entry, None  # its key was retired, or it was revoked: the old token is still valid
         if self._tasks is None:
             return entry, Delivery(self, token=token, genuine=genuine)
         flight = self.rotation.begin(self._tasks, token, genuine)

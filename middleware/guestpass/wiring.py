@@ -16,6 +16,7 @@ from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.system_clock import SystemClock
 from guestpass.asgi.by_port import ByPort
 from guestpass.asgi.client_script import ClientScript
+from guestpass.asgi.cors import AnsweringCors
 from guestpass.asgi.date import Dated
 from guestpass.asgi.forward_auth import LOOPBACK, ForwardAuth
 from guestpass.asgi.health import Livez, Readyz
@@ -130,6 +131,11 @@ def build_keys(settings: Settings, clock: Clock) -> KeySource:
     return _remote_keys(_routes(settings.issuer).jwks_url(_hosts(settings.issuer)), verify, clock)
 
 
+def vendor_routes(issuer: IssuerSettings) -> tuple[Hosts, GuestTokenSettings]:
+    """Where the vendor is, and its routes there."""
+    return _hosts(issuer), _routes(issuer)
+
+
 def build_surface(settings: Settings) -> Surface:
     """Which fields are read and set."""
     headers = settings.headers
@@ -178,7 +184,10 @@ def build_app(settings: Settings) -> ASGIApp:
             max_age=upstream.max_age,
         ),
     )
-    return _site(GuestTokenMiddleware(proxy, gate=gate), gate, settings, parts, state, proxy=proxy)
+    guarded: ASGIApp = GuestTokenMiddleware(proxy, gate=gate)
+    if settings.headers.cors_answer and gate.surface.cors is not None:
+        guarded = AnsweringCors(guarded, gate.surface.cors)
+    return _site(guarded, gate, settings, parts, state, proxy=proxy)
 
 
 def build_forward_auth(settings: Settings) -> ASGIApp:

@@ -5,12 +5,14 @@ import pytest
 from forge import rsa_key
 from kit import ADA, ALGORITHMS, BOB, NOW, HeldClock, World, jwks, token, world
 
+from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.core.bearer import Sources
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import MonotonicTime, Policy, RawToken, Thumbprint
+from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, Thumbprint, TokenId, UnixTime
 from guestpass.errors import (
+    KeyUnknown,
     PathAmbiguous,
     SessionExpired,
     SignatureInvalid,
@@ -403,3 +405,18 @@ async def test_what_is_raised_beside_the_background_is_raised_as_it_is() -> None
             raise raised
     assert caught.value is raised
     assert w.issuer.closed == 1
+
+
+class Stored(MemoryStore):
+    """A store whose one record is a successor that nobody can verify any more."""
+
+    async def successor_of(self, token_id: TokenId) -> Successor | None:
+        return Successor(token(key="retired"), UnixTime(NOW + 1800), UnixTime(NOW))
+
+
+async def test_a_successor_that_no_longer_verifies_never_fails_a_valid_token() -> None:
+    clock = HeldClock()
+    w = world(clock=clock, store=Stored(clock))
+    outcome = await admitted(w, token(exp=NEAR))
+    assert outcome.delivery is None
+    assert isinstance((await refused(w, token(exp=DUE))).error, KeyUnknown)

@@ -226,6 +226,8 @@ class HeaderSettings(Sources):
         forward_token: Leave the token in the request, for an app that reads it itself.
         identity: Which claim goes into which field for the backend, as `claim=Field` pairs.
         cors_origins: Origins whose pages may call the token endpoint; `*` for any.
+        cors_answer: Answer preflights, and let those pages read every answer, in place of a backend that
+            knows nothing of CORS.
         set_cookie: Deliver tokens as a cookie of this name too (HttpOnly, Secure).
         same_site: SameSite of that cookie.
     """
@@ -234,6 +236,7 @@ class HeaderSettings(Sources):
     forward_token: bool = False
     identity: Mapping[str, str] = field(default_factory=lambda: dict(IdentityMap().headers))
     cors_origins: tuple[str, ...] = ()
+    cors_answer: bool = False
     set_cookie: str | None = None
     same_site: Literal["lax", "strict", "none"] = "lax"
 
@@ -246,6 +249,8 @@ class HeaderSettings(Sources):
         for origin in self.cors_origins:
             if origin != "*":
                 require_origin("headers.cors_origins", origin)
+        if self.cors_answer and not self.cors_origins:
+            raise ConfigError("headers.cors_answer", "needs headers.cors_origins: whose pages to answer")
         if "*" in self.cors_origins and self.set_cookie is not None:
             raise ConfigError("headers.cors_origins", "must not be * where tokens travel as a cookie")
 
