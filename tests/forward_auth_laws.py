@@ -12,7 +12,12 @@ from forward_auth_site import Answer, Recipe, Site, standing
 
 from guestpass.testing import FakeVendor, mint, signing_key
 
-ADA = (b"X-Guest-Subject", b"X-Guest-Name", b"X-Guest-Email")
+UPGRADE = (
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)
 FORGED = ("X-Guest-Subject", "x-guest-name", "X-GUEST-EMAIL")
 
 
@@ -28,7 +33,8 @@ class Laws:
         "/public/..;/admin": 400,
     }
     """Targets that two readers could read differently, and what the client gets."""
-    fault_status: ClassVar[int] = 503
+    gone_status: ClassVar[int] = 503
+    """What the client gets while guestpass does not answer."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -156,18 +162,18 @@ class Laws:
         assert site.backend.fields(b"content-length") == [b"100000"]
 
     def test_a_websocket_opens_for_a_good_token_alone(self, site: Site) -> None:
-        upgrade = [
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ]
         site.backend.requests.clear()
-        assert site.ask("/socket", None, *upgrade).status == 401
+        assert site.ask("/socket", None, *UPGRADE).status == 401
         assert not site.backend.requests
-        assert site.ask("/socket", site.token(), *upgrade, ("X-Guest-Name", "forged")).status == 101
+        assert site.ask("/socket", site.token(), *UPGRADE, ("X-Guest-Name", "forged")).status == 101
         assert site.backend.requests[-1]["type"] == "websocket"
         assert site.backend.fields(b"x-guest-name") == [b"Ada"]
+
+    def test_a_token_may_be_offered_as_a_websocket_subprotocol(self, site: Site) -> None:
+        """A browser can send no field of its own with a WebSocket."""
+        for token, status in ((site.token(), 101), ("a.b.c", 401)):
+            offered = ("Sec-WebSocket-Protocol", f"guestpass, guestpass.token.{token}")
+            assert site.ask("/socket", None, *UPGRADE, offered).status == status
 
     # --- rotation -----------------------------------------------------------------------------------------
 
@@ -228,13 +234,13 @@ class Laws:
         vendor.faults.add("server_error", route="jwks", status=503)
         with standing(self.recipe, tmp_path, vendor=vendor) as site:
             before = len(site.backend.requests)
-            assert site.ask(token=site.token()).status == self.fault_status
+            assert site.ask(token=site.token()).status == 503
             assert len(site.backend.requests) == before
 
     def test_without_an_answer_nothing_passes(self, tmp_path: Path) -> None:
         with standing(self.recipe, tmp_path) as site:
             site.guestpass.close()
-            assert site.ask("/public/x", site.token()).status >= 500
+            assert site.ask("/public/x", site.token()).status == self.gone_status
             assert not site.backend.requests
 
     def test_too_many_bad_tokens_are_a_429_for_their_sender_alone(self, tmp_path: Path) -> None:

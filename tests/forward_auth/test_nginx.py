@@ -20,6 +20,7 @@ NGINX = Recipe(
 
 class TestNginx(Laws):
     recipe = NGINX
+    gone_status = 500
 
     def test_nothing_is_cached_where_guestpass_has_rules_of_its_own(self, site: Site) -> None:
         """The same token may fare differently on another path."""
