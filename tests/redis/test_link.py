@@ -220,7 +220,7 @@ async def test_a_store_is_found_by_its_url(kind: Kind, tmp_path: Path) -> None:
     with kind(tmp_path) as (server, url):
         await server.ready()
         if kind is cluster:
-            await server.command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            await server.command("CLUSTER", "ADDSLOTS", *range(16_384))
         state = build_state(StoreSettings(url=Secret(url), secret=Secret("s" * 32)), SystemClock())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(state.jobs[0])

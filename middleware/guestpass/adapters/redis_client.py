@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -55,6 +55,14 @@ def connect(url: str, *, connections: int) -> Client:
     except (ValueError, TypeError):
         raise ConfigError("store.url", "is no URL of a Redis server") from None
     return client
+
+
+async def close(client: Client) -> None:
+    """Close every connection of a client, those to sentinels included, which redis-py leaves open."""
+    await client.aclose()
+    if isinstance(client, Redis) and isinstance(client.connection_pool, SentinelConnectionPool):
+        for sentinel in client.connection_pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
 
 
 def _sentinel(parts: SplitResult, options: Mapping[str, Any]) -> Redis:

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, RedisError
 
 from guestpass.adapters.breaker import Breaker
 from guestpass.adapters.patience import Patience
-from guestpass.adapters.redis_client import Client, connect
+from guestpass.adapters.redis_client import Client, close, connect
 from guestpass.errors import Unavailable
 from guestpass.ports import Clock
 
@@ -109,8 +109,8 @@ class RedisLink:
 
     async def aclose(self) -> None:
         """Close every connection; the link can be used again afterwards."""
-        await self._commands.aclose()
-        await self._waits.aclose()
+        await close(self._commands)
+        await close(self._waits)
 
     async def _call(self, operation: Callable[[], Awaitable[T]]) -> T:
         await self._ready()
