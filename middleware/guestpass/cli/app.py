@@ -31,6 +31,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "revoke": Entry("revoke", "Refuse a token, or every token of a subject, everywhere."),
     "check-config": Entry("check_config", "Read the settings, and say what is wrong with them."),
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
+    "doctor": Entry("doctor", "Prove the whole path, and say what to mend."),
+    "mint": Entry("mint", "Get one token from the configured issuer."),
     "metrics": Entry("metrics", "Print what every metric means."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),
     "simulate": Entry("simulate", "Plan capacity: mints, waits and lost sessions of a crowd."),

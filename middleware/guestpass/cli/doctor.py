@@ -1,0 +1,58 @@
+"""`guestpass doctor`: proves the whole path with the real settings, and says what to mend."""
+
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+import anyio
+import click
+
+from guestpass.adapters.system_clock import SystemClock
+from guestpass.cli.app import FAILED
+from guestpass.cli.options import config_option
+from guestpass.config import Settings, load
+from guestpass.core.model import Identity
+from guestpass.doctor.examination import examine
+from guestpass.doctor.findings import Finding
+
+_COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
+
+
+@click.command("doctor")
+@click.option("--name", default="Doctor", show_default=True, help="Whom one token is minted for.")
+@click.option("--email", default="doctor@example.com", show_default=True, help="That guest's address.")
+@click.option("--path", default="/", show_default=True, help="What is asked for through the proxy.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
+@config_option
+@click.pass_context
+def command(
+    ctx: click.Context, *, name: str, email: str, path: str, as_json: bool, config: Path | None
+) -> None:
+    """Prove the whole path, and say what to mend.
+
+    Mints one token with the configured issuer, and sends it through the proxy to the backend. Exits with 1 if
+    a step failed.
+    """
+    settings = load(config, os.environ)
+    identity = Identity(name=name, email=email)
+    if anyio.run(_examine, settings, identity, path, as_json):
+        ctx.exit(FAILED)
+
+
+async def _examine(settings: Settings, identity: Identity, path: str, as_json: bool) -> int:
+    """How many steps failed; each is told as it is found."""
+    counts = dict.fromkeys(_COLOURS, 0)
+    async for finding in examine(settings, SystemClock(), identity=identity, path=path):
+        counts[finding.status] += 1
+        click.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
+    if not as_json:
+        summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        click.echo(f"\n{summary}.")
+    return counts["failed"]
+
+
+def _line(finding: Finding) -> str:
+    status = click.style(f"{finding.status:<8}", fg=_COLOURS[finding.status])
+    text = f"{status} {finding.step:<12} {finding.seen}"
+    return f"{text}\n{'':21} -> {finding.cure}" if finding.cure else text
