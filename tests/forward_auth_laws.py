@@ -137,6 +137,27 @@ class Laws:
                 assert request["raw_path"] == b"/public/x"
         assert found == self.ambiguous
 
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "http://evil.example/public/x",
+            "http://evil.example/chat",
+            "http://evil.example/public/../chat",
+            "/public/x#/../../chat",
+            "/public/x?/../chat",
+            "/public/x/../../chat?y",
+            "/public\\..\\chat",
+            "/public/%c0%ae%c0%ae/chat",
+            "/PUBLIC/x",
+            "/public",
+            "*",
+        ],
+    )
+    def test_the_backend_is_asked_for_what_was_judged(self, site: Site, target: str) -> None:
+        site.backend.requests.clear()
+        site.ask(target)
+        assert all(request["raw_path"] == b"/public/x" for request in site.backend.requests)
+
     def test_an_open_route_asks_for_nothing(self, site: Site) -> None:
         answer = site.ask("/public/x")
         assert (answer.status, answer.body) == (200, b"hello")
