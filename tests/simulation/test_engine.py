@@ -32,7 +32,7 @@ policies = st.builds(
     leeway=st.sampled_from([0.0, 30.0]),
     grace=st.sampled_from([0.0, 60.0]),
     prefetch=st.sampled_from([0.0, 60.0]),
-    spread=st.none() | st.sampled_from([0.0, 60.0]),
+    spread=st.sampled_from([0.0, 60.0, 2000.0]),
     max_session_age=st.none() | st.sampled_from([300.0, 86_400.0]),
 )
 

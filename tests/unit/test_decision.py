@@ -63,7 +63,7 @@ policies = st.builds(
     grace=st.floats(0, 600),
     rotate_before=st.none() | st.floats(0, 4000),
     prefetch=st.floats(0, 300),
-    spread=st.none() | st.floats(0, 3000),
+    spread=st.floats(0, 3000),
     max_session_age=st.none() | st.floats(1, 100_000),
 )
 tokens = st.builds(
@@ -139,22 +139,23 @@ def test_the_spread_moves_each_successor_by_its_own_part_and_earlier_only() -> N
     assert schedule(genuine(token_id=ALL_BUT_NONE, started=LONG_AGO), Policy()).rotate_at > EXP - 360
 
 
-def test_a_first_token_is_spread_over_three_quarters_of_its_life_before_the_window() -> None:
-    """So that a crowd who came in one minute does not rotate in one minute."""
-    assert schedule(genuine(token_id=MIDDLE), Policy()).rotate_at == EXP - 300 - 1125 / 2
-    assert EXP - 1425 < schedule(genuine(token_id=ALL_BUT_NONE), Policy()).rotate_at < EXP - 1424.9
-
-
-def test_a_spread_that_is_set_is_that_of_first_tokens_within_their_life() -> None:
-    assert schedule(genuine(token_id=MIDDLE), Policy(spread=60)).rotate_at == EXP - 300 - 30
-    assert schedule(genuine(token_id=MIDDLE), Policy(spread=5000)).rotate_at == EXP - 300 - 1125 / 2
+def test_a_first_token_moves_by_as_much_as_is_set_within_three_quarters_of_its_life() -> None:
+    """So that a crowd who came in one minute need not rotate in one minute."""
+    assert schedule(genuine(token_id=MIDDLE), Policy()).rotate_at == EXP - 300 - 30
+    assert schedule(genuine(token_id=MIDDLE), Policy(spread=600)).rotate_at == EXP - 300 - 300
+    wide = Policy(spread=5000)
+    assert schedule(genuine(token_id=MIDDLE), wide).rotate_at == EXP - 300 - 1125 / 2
+    assert EXP - 1425 < schedule(genuine(token_id=ALL_BUT_NONE), wide).rotate_at < EXP - 1424.9
     assert schedule(genuine(token_id=MIDDLE), Policy(spread=0)).rotate_at == EXP - 300
 
 
-def test_a_window_set_by_hand_is_not_moved_by_minutes_unless_the_spread_is_set_too() -> None:
-    assert schedule(genuine(token_id=MIDDLE), Policy(rotate_before=300)).rotate_at == EXP - 330
-    by_hand = Policy(rotate_before=300, spread=600)
-    assert schedule(genuine(token_id=MIDDLE), by_hand).rotate_at == EXP - 600
+def test_a_successor_moves_by_at_most_a_fifth_of_the_window_however_wide_the_spread() -> None:
+    successor = genuine(token_id=MIDDLE, started=LONG_AGO)
+    assert schedule(successor, Policy(spread=5000)).rotate_at == EXP - 330
+
+
+def test_a_short_token_moves_in_proportion_to_its_window() -> None:
+    assert schedule(genuine(lifetime=40, token_id=MIDDLE), Policy()).rotate_at == EXP - 10 - 1
 
 
 def test_without_an_iat_nobody_knows_how_long_a_first_token_lives_so_it_moves_as_little_as_a_successor() -> (

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,10 @@ def _duration(ctx: click.Context, param: click.Parameter, value: str) -> float:
         return parse_duration("", value)
     except ConfigError as exc:
         raise click.BadParameter(f"{exc.rule}.", ctx=ctx, param=param) from exc
+
+
+def _duration_if_given(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else _duration(ctx, param, value)
 
 
 def _duration_or_off(ctx: click.Context, param: click.Parameter, value: str) -> float | None:
@@ -105,6 +110,12 @@ def _rate_or_off(ctx: click.Context, param: click.Parameter, value: str | None) 
     show_default=True,
     help="How long the outage before a storm lasts.",
 )
+@click.option(
+    "--spread",
+    callback=_duration_if_given,
+    metavar="DURATION",
+    help="How far rotations are spread, in place of policy.spread of the settings.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same numbers.")
 @click.option("--json", "in_json", is_flag=True, help="Print every figure as JSON instead.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -120,6 +131,7 @@ def command(
     budget: Rate | str | None,
     first_tokens: str,
     outage: float,
+    spread: float | None,
     seed: int,
     in_json: bool,
     quiet: bool,
@@ -150,8 +162,9 @@ def command(
         )
     except ConfigError as exc:
         raise click.BadParameter(exc.rule + ".", param_hint=f"'--{exc.field}'") from exc
+    policy = settings.policy if spread is None else replace(settings.policy, spread=spread)
     with _progress(shown=_on_terminal() and not quiet) as progress:
-        result = compare(scenario, settings.policy, progress)
+        result = compare(scenario, policy, progress)
     if in_json:
         click.echo(json.dumps(as_json(scenario, result), indent=2))
         return

@@ -119,7 +119,6 @@ class Schedule:
 _QUARTER: Final = 0.25
 _MOST: Final = 300.0
 _FIFTH: Final = 0.2
-_SPREAD: Final = 60.0
 _THREE_QUARTERS: Final = 0.75
 _UNKNOWN_LIFETIME: Final = 1800.0
 
@@ -181,20 +180,14 @@ def _spread(lifetime: float, window: float, policy: Policy, *, first: bool) -> f
 
     Guests who arrive in one minute rotate in one minute, for ever after, unless something parts them. A
     spread of P parts them by P once, and later rotations keep them apart, as every later token lives
-    equally long; so the first token of a chain alone needs a wide one, and pays for it once. With three
+    equally long; so a wide one is for the first token of a chain alone, which pays for it once. With three
     quarters of its life before the window, a crowd's mints come at 4/3 of their mean rate over the
     rotation period instead of 12 times (measured with `guestpass simulate`; with two thirds, 3/2).
 
-    A rotation window set by hand says when tokens rotate, and is not moved by minutes unless `spread` is
-    set too.
+    Where the window is shorter than the usual one, so is the spread, in proportion.
     """
-    narrow = min(_SPREAD if policy.spread is None else policy.spread, _FIFTH * window)
-    if not first:
-        return narrow
-    wide = _THREE_QUARTERS * max(0.0, lifetime - window)
-    if policy.spread is not None:
-        return min(policy.spread, wide)
-    return wide if policy.rotate_before is None else narrow
+    most = _THREE_QUARTERS * max(0.0, lifetime - window) if first else _FIFTH * window
+    return min(policy.spread * min(1.0, window / _MOST), most)
 
 
 def decide(verdict: Verdict, policy: Policy, *, anonymous: bool, now: UnixTime) -> Decision:

@@ -164,9 +164,10 @@ class Policy:
             token's lifetime; a number is taken as it stands.
         prefetch: How long before the rotation window the successor is minted in the background.
         spread: By how much a token's rotation point may move earlier, derived from its id, so that tokens
-            minted together do not rotate together. A number holds for the first token of a chain, up to
-            three quarters of its life before the window, and for later ones up to a fifth of the window.
-            None: those three quarters for a first token, unless `rotate_before` is set; else 60 s.
+            minted together do not rotate together. The first token of a chain moves by up to three quarters
+            of its life before the window, later ones by up to a fifth of the window; all by less where the
+            window is under five minutes. For crowds who arrive within a minute set it to two thirds of a
+            token's life (`guestpass simulate`), at the price of up to a fifth more mints.
         rotation_wait: How long a response may wait for a successor that is being minted.
         mint_deadline: The most that one mint may take, retries included.
         backoff: How long a token is left alone after a mint for it failed or did not expire later.
@@ -183,7 +184,7 @@ class Policy:
     grace: float = 60.0
     rotate_before: float | None = None
     prefetch: float = 60.0
-    spread: float | None = None
+    spread: float = 60.0
     rotation_wait: float = 1.0
     mint_deadline: float = 8.0
     backoff: float = 60.0
