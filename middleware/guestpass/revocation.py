@@ -54,6 +54,15 @@ class Revocations:
         names = (genuine.token_id, genuine.claims.subject)
         return any(now < until for name in names if (until := self._until.get(name)) is not None)
 
+    async def add(self, revocation: Revocation) -> None:
+        """Revoke for every worker, this one included; without a list there are no others to tell.
+
+        Raises:
+            Unavailable: The list cannot be written.
+        """
+        if self._log is not None:
+            await self._log.add(revocation)
+
     async def sync(self) -> None:
         """Fetch what was added, if that is due; one caller asks and the others wait for its answer."""
         async with self._lock:
@@ -61,11 +70,10 @@ class Revocations:
                 await self._fetch()
 
     async def run(self) -> NoReturn:
-        """Fetch ahead of time, for ever, so that no request has to."""
+        """Fetch ahead of time, for ever, so that no request has to; only where there is a list."""
         while True:
-            if self._log is not None:
-                async with self._lock:
-                    await self._fetch()
+            async with self._lock:
+                await self._fetch()
             await anyio.sleep(EVERY / 2)
 
     async def _fetch(self) -> None:
@@ -100,11 +108,11 @@ async def revoke_token(token_id: TokenId, until: UnixTime, *, log: RevocationLog
     Raises:
         Unavailable: The list cannot be written.
     """
+    count = 0
     name: TokenId | None = token_id
-    for count in range(_MOST_SUCCESSORS):
-        if name is None:
-            return count
+    while name is not None and count < _MOST_SUCCESSORS:
         await log.add(Revocation(name, until))
+        count += 1
         successor = await store.successor_of(name)
         name = None if successor is None else successor.token.id
-    return _MOST_SUCCESSORS
+    return count

@@ -11,10 +11,14 @@ from kit import HeldClock
 from redis.asyncio import RedisCluster, SSLConnection
 from redis_server import RedisServer, until
 
+from guestpass.adapters.degrading_store import DegradingStore
+from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.patience import Patience
 from guestpass.adapters.redis_client import connect
 from guestpass.adapters.redis_limiter import RedisLimiter
 from guestpass.adapters.redis_link import RedisLink
+from guestpass.adapters.redis_pause import RedisPause
+from guestpass.adapters.redis_store import RedisStore
 from guestpass.adapters.sealing import Sealing
 from guestpass.adapters.system_clock import SystemClock
 from guestpass.config import Rate, Secret, StoreSettings
@@ -104,6 +108,17 @@ async def test_connections_that_redis_closed_meanwhile_fail_nobody(server: Redis
     await link.aclose()
 
 
+async def test_a_foreign_value_costs_its_own_key_and_not_the_store(server: RedisServer) -> None:
+    clock = HeldClock()
+    link = RedisLink(server.url, clock)
+    store = DegradingStore(RedisStore(link, Sealing(["s" * 32]), clock), MemoryStore(clock))
+    await server.command("RPUSH", link.key("token", OLD, ":successor"), "a list")
+    assert await store.successor_of(OLD) is None
+    assert isinstance(await store.lead(OLD, lease=10), Lease)
+    assert not store.degraded
+    await store.aclose()
+
+
 async def test_our_own_lateness_is_not_blamed_on_redis(server: RedisServer) -> None:
     """A loop that comes round every 100 ms gets its answers late, and all the same gets them."""
     link = RedisLink(server.url, HeldClock())
@@ -183,6 +198,27 @@ async def test_limits_switch_to_this_process_and_back_within_a_second(server: Re
         assert await passed() == 3  # Redis came back empty
         tasks.cancel_scope.cancel()
     await state.store.aclose()
+
+
+async def test_a_pause_is_one_for_the_fleet_and_only_ever_grows(server: RedisServer) -> None:
+    links = [RedisLink(server.url, HeldClock()) for _ in range(2)]
+    first, second = (RedisPause(link) for link in links)
+    assert await second.left() == (0.0, "")
+    await first.start(30, "unavailable")
+    await first.start(10, "issuer_misconfigured")
+    left, reason = await second.left()
+    assert (round(left), reason) == (30, "unavailable")
+    await second.start(60, "issuer_misconfigured")
+    left, reason = await first.left()
+    assert (round(left), reason) == (60, "issuer_misconfigured")
+    (key,) = await server.keys()
+    await server.command("SET", key, "forged", "PX", 10**12)
+    assert (await first.left())[0] == 86_400
+    server.stop()
+    await first.start(30, "unavailable")
+    assert await first.left() == (0.0, "")
+    for link in links:
+        await link.aclose()
 
 
 # --- where Redis is ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, Final, TypeVar
 
 import anyio
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from guestpass.adapters.breaker import Breaker
 from guestpass.adapters.patience import Patience
@@ -21,6 +21,7 @@ _DEADLINE: Final = 0.4
 """Seconds for one operation: a free connection, opening it if need be, and the reply."""
 
 _CONNECTIONS: Final = 32
+_WRONG_TYPE: Final = "WRONGTYPE"
 
 T = TypeVar("T")
 
@@ -132,6 +133,12 @@ class RedisLink:
         """Every way in which Redis can fail opens the breaker, and is ours from here on."""
         try:
             yield
+        except ResponseError as exc:
+            # Somebody put a list where a string was: that says nothing of Redis, and one key more or less
+            # must not cost a fleet its store.
+            if _WRONG_TYPE not in str(exc):
+                self.breaker.failed(type(exc).__name__)
+            raise Unavailable("the shared store refused") from exc
         except (RedisError, OSError, TimeoutError) as exc:
             self.breaker.failed(type(exc).__name__)
             raise Unavailable("the shared store did not answer") from exc
