@@ -1,4 +1,4 @@
-"""The app of the admin port: health with its reasons, and metrics; a part of the composition root."""
+"""The app of the admin port: health, metrics, events, status; a part of the composition root."""
 
 from collections.abc import Callable
 
@@ -9,6 +9,8 @@ from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.site import Site
+from guestpass.asgi.status import status_pages
+from guestpass.asgi.stream import EventStream
 from guestpass.config import ServerSettings
 from guestpass.fleet import Fleet, board_from_env
 from guestpass.gate import Gate
@@ -36,6 +38,9 @@ def build_admin(server: ServerSettings, gate: Gate, keys: KeySource, proxy: Reve
         "/metrics": MetricsPage(fleet.snapshot, *_prometheus()),
     }
     return Site(PlainTextResponse("Not Found", 404), pages)
+        "/events": EventStream(fleet.news),
+        "/status/stream": EventStream(fleet.news, fleet.status),
+        **status_pages(),
 
 
 def _prometheus() -> tuple[Callable[[Snapshot], bytes] | None, str]:

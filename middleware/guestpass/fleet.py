@@ -1,13 +1,16 @@
 """All workers of one host as one: their metrics, and what has happened in them of late."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
 from guestpass.adapters.worker_board import WorkerBoard
-from guestpass.metrics import Snapshot, merged
+from guestpass.events import logger
+from guestpass.happenings import Happenings
+from guestpass.metrics import Snapshot, merged, to_json
 from guestpass.readings import Readings
 
 BOARD: Final = "_GUESTPASS_WORKER_BOARD"
@@ -23,6 +26,7 @@ class Fleet:
         """Speak for `readings`, and for all that post on `board`; None: there is one worker."""
         self.readings = readings
         self.board = board
+        self.happenings = Happenings()
 
     async def snapshot(self) -> Snapshot:
         """Every metric of all workers; this one's as they are now, the others' at most a second old."""
@@ -31,19 +35,36 @@ class Fleet:
             return own
         return merged([self.board.whole(own), *(snapshot for _, snapshot, _ in self.board.others())])
 
+    async def status(self) -> dict[str, Any]:
+        """What the status page shows: every metric, and what ails this worker."""
+        return {"metrics": to_json(await self.snapshot()), "ailments": self.readings.ailments()}
+
+    def news(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """The latest events of all workers: place, number, and the event as a log line has it."""
+        own = 0 if self.board is None else self.board.place
+        yield from ((own, number, line) for number, line in self.happenings.news)
+        if self.board is not None:
+            for place, _, news in self.board.others():
+                yield from ((place, number, line) for number, line in news)
+
     async def run(self) -> None:
-        """Post this worker's numbers, for ever; then leave the place to the worker that replaces this one."""
-        if self.board is None:
-            return
+        """Listen to events and post this worker's numbers, for ever; then leave its place to another."""
+        logger.addHandler(self.happenings)
         try:
             while True:
-                self.board.post(await self.readings.snapshot(), [])
+                await self._post()
                 await anyio.sleep(_EVERY)
         finally:
+            logger.removeHandler(self.happenings)
             # What was counted in the last second counts too.
             with anyio.CancelScope(shield=True):
-                self.board.post(await self.readings.snapshot(), [])
-            self.board.close()
+                await self._post()
+            if self.board is not None:
+                self.board.close()
+
+    async def _post(self) -> None:
+        if self.board is not None:
+            self.board.post(await self.readings.snapshot(), list(self.happenings.news))
 
 
 def board_from_env() -> WorkerBoard | None:

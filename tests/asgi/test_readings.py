@@ -221,5 +221,6 @@ async def test_a_worker_alone_needs_no_board() -> None:
     w = world()
     await w.admit(token())
     fleet = Fleet(Readings(w.gate, KEYS), None)
-    await fleet.run()
+    with anyio.move_on_after(0):
+        await fleet.run()
     assert await fresh_and_workers(fleet) == (1, 1)

@@ -14,11 +14,14 @@ from typing import Any, Final
 
 from guestpass.metrics import BY_NAME, Snapshot, from_json, merged, to_json
 
+News = list[tuple[int, dict[str, Any]]]
+"""Events with their numbers."""
+
 _MOST_PLACES: Final = 1024
 
 
 class WorkerBoard:
-    """One worker's place on the board."""
+    """One worker's place on the board; `place` is its number."""
 
     def __init__(self, directory: Path) -> None:
         """Take the first free place in `directory`, which is there and ours alone.
@@ -27,25 +30,25 @@ class WorkerBoard:
             OSError: It cannot be written, or there are more than a thousand workers.
         """
         self._directory = directory
-        self._descriptor, self._place = _first_free(directory)
-        self._before = _lasting(self._read(self._place)[0])
+        self._descriptor, self.place = _first_free(directory)
+        self._before = _lasting(self._read(self.place)[0])
 
-    def post(self, snapshot: Snapshot, news: list[dict[str, Any]]) -> None:
+    def post(self, snapshot: Snapshot, news: News) -> None:
         """Replace what this worker has posted: its numbers since it started, and its latest events."""
         document = {"metrics": to_json(self.whole(snapshot)), "news": news}
-        written = self._directory / f"{self._place}.new"
+        written = self._directory / f"{self.place}.new"
         written.write_text(json.dumps(document), "utf-8")
-        written.replace(self._directory / f"{self._place}.json")  # at once: a reader sees the old or the new
+        written.replace(self._directory / f"{self.place}.json")  # at once: a reader sees the old or the new
 
     def whole(self, snapshot: Snapshot) -> Snapshot:
         """This worker's numbers with those of the dead ones whose place it has."""
         return merged([snapshot, self._before])
 
-    def others(self) -> Iterator[tuple[int, Snapshot, list[dict[str, Any]]]]:
+    def others(self) -> Iterator[tuple[int, Snapshot, News]]:
         """Place, numbers and events of every other worker; of a dead one only what lasts."""
         for file in sorted(self._directory.glob("*.json")):
             place = int(file.stem)
-            if place != self._place:
+            if place != self.place:
                 snapshot, news = self._read(place)
                 yield place, snapshot if self._lives(place) else _lasting(snapshot), news
 
@@ -53,13 +56,12 @@ class WorkerBoard:
         """Leave the place to another worker."""
         os.close(self._descriptor)
 
-    def _read(self, place: int) -> tuple[Snapshot, list[dict[str, Any]]]:
+    def _read(self, place: int) -> tuple[Snapshot, News]:
         try:
             document = json.loads((self._directory / f"{place}.json").read_text("utf-8"))
         except FileNotFoundError:
             return {}, []
-        news: list[dict[str, Any]] = document["news"]
-        return from_json(document["metrics"]), news
+        return from_json(document["metrics"]), [(number, line) for number, line in document["news"]]
 
     def _lives(self, place: int) -> bool:
         descriptor = os.open(self._directory / f"{place}.lock", os.O_RDWR)

@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "fake-vendor": Entry("fake_vendor", "Run a stand-in for the issuer on loopback."),
     "doctor": Entry("doctor", "Prove the whole path, and say what to mend."),
     "mint": Entry("mint", "Get one token from the configured issuer."),
+    "tail": Entry("tail", "Follow the events of a running instance over its admin port."),
     "metrics": Entry("metrics", "Print what every metric means."),
     "inspect": Entry("inspect_token", "Explain a token, and verify it if keys are configured."),
     "simulate": Entry("simulate", "Plan capacity: mints, waits and lost sessions of a crowd."),
