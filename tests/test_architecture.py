@@ -35,8 +35,8 @@ OURS: dict[str, set[str]] = {
     "simulation": BASE,
     "logs": set(),
     "demo": {"*"},
-    "testing": {"*"},
     "doctor": {"*"},
+    "testing": {"*"},
     "wiring": {"*"},
     "cli": {"*"},
     "public": {"*"},
@@ -57,8 +57,8 @@ THEIRS: dict[str, set[str]] = {
     "fake_vendor": {"starlette", "jwcrypto", "cryptography", "anyio"},
     "logs": set(),
     "demo": {"*"},
-    "testing": {"*"},
     "doctor": {"*"},
+    "testing": {"*"},
     "wiring": {"*"},
     "cli": {"*"},
     "public": set(),
@@ -155,7 +155,7 @@ def room(module: str) -> str:
         return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
-    if top in ("state", "readings", "fleet", "admin"):
+    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring"):
         return "wiring"
     return "gate room" if top in GATE_ROOM else top
 

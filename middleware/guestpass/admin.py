@@ -36,11 +36,11 @@ def build_admin(server: ServerSettings, gate: Gate, keys: KeySource, proxy: Reve
         server.livez or "/livez": Livez(),
         server.readyz or "/readyz": Readyz(gate, explain=readings.ailments),
         "/metrics": MetricsPage(fleet.snapshot, *_prometheus()),
-    }
-    return Site(PlainTextResponse("Not Found", 404), pages)
         "/events": EventStream(fleet.news),
         "/status/stream": EventStream(fleet.news, fleet.status),
         **status_pages(),
+    }
+    return Site(PlainTextResponse("Not Found", 404), pages)
 
 
 def _prometheus() -> tuple[Callable[[Snapshot], bytes] | None, str]:

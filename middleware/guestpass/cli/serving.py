@@ -37,7 +37,7 @@ _OPTIONS: Final = (
     click.option("--host", help="The address to listen on.  [default: 127.0.0.1]"),
     click.option("--port", type=_PORT, help="The port to listen on; 0: a free one.  [default: 8080]"),
     click.option("--workers", type=click.IntRange(1), help="How many processes serve.  [default: 1]"),
-    click.option("--admin-port", type=_PORT, help="Serve health and metrics on this port; 0: a free one."),
+    click.option("--admin-port", type=_PORT, help="Serve /status, /metrics and health on this port; 0: any."),
     click.option(
         "--http",
         "parser",
