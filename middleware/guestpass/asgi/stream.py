@@ -12,7 +12,7 @@ _EVERY: Final = 1.0
 _MOST_STREAMS: Final = 32
 
 ROUNDS: Final = 10
-"""A stream ends after so many rounds, as a server that stops waits for it; EventSource asks again by itself."""
+"""A stream ends after so many rounds, as a server that stops waits for it; EventSource then asks again."""
 
 News = Callable[[], Iterable[tuple[int, int, dict[str, Any]]]]
 Status = Callable[[], Awaitable[Mapping[str, Any]]]
