@@ -180,11 +180,11 @@ async def test_a_plain_backend_is_no_tls_backend(authority: Authority) -> None:
 @pytest.mark.parametrize(
     ("tls", "field"),
     [
-        (BackendTls(ca_file="/nowhere.pem"), "upstream.tls.ca_file"),
-        (BackendTls(ca_file=__file__), "upstream.tls.ca_file"),
-        (BackendTls(certificate_file="/nowhere.pem"), "upstream.tls.certificate_file"),
-        (BackendTls(certificate_file=__file__), "upstream.tls.certificate_file"),
-        (BackendTls(key_file="/nowhere.pem"), "upstream.tls.key_file"),
+        (BackendTls(ca_file="/nowhere.pem"), "upstream.ca_file"),
+        (BackendTls(ca_file=__file__), "upstream.ca_file"),
+        (BackendTls(certificate_file="/nowhere.pem"), "upstream.certificate_file"),
+        (BackendTls(certificate_file=__file__), "upstream.certificate_file"),
+        (BackendTls(key_file="/nowhere.pem"), "upstream.key_file"),
     ],
 )
 def test_certificates_that_cannot_be_read_stop_the_start_up(tls: BackendTls, field: str) -> None:

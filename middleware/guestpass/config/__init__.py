@@ -9,9 +9,9 @@ from guestpass.config.sections import (
     ServerSettings,
     Settings,
     StoreSettings,
-    UpstreamSettings,
 )
 from guestpass.config.table import Setting, describe, reference
+from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
 from guestpass.config.values import Rate, Secret
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "LimitSettings",
     "PoolSettings",
     "Rate",
+    "RouteSettings",
     "Secret",
     "ServerSettings",
     "Setting",

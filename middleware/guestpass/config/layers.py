@@ -20,9 +20,9 @@ from guestpass.config.sections import (
     ServerSettings,
     Settings,
     StoreSettings,
-    UpstreamSettings,
 )
 from guestpass.config.shapes import RULE_DEFAULTS, SECTIONS, hints
+from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
 from guestpass.config.values import Rate, Secret, parse_duration, parse_rate
 from guestpass.core.matching import Rule
 from guestpass.core.model import Policy
@@ -46,20 +46,27 @@ class _Layered(BaseSettings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     headers: HeaderSettings = Field(default_factory=HeaderSettings)
     rules: tuple[Rule, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _read_texts(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Read what a file and the environment can only write as text, by each setting's type."""
         return {
-            section: {
-                name: _from_text(f"{section}.{name}", value, hints(SECTIONS[section]).get(name, str))
-                for name, value in values.items()
-            }
-            if section in SECTIONS
-            else [{**RULE_DEFAULTS, **rule} for rule in values]
+            section: [{**RULE_DEFAULTS, **rule} for rule in values]
+            if section == "rules"
+            else [_values(section, RouteSettings, route) for route in values]
+            if section == "routes"
+            else _values(section, SECTIONS[section], values)
             for section, values in data.items()
         }
+
+
+def _values(section: str, cls: type, values: Mapping[str, Any]) -> dict[str, object]:
+    known = hints(cls)
+    return {
+        name: _from_text(f"{section}.{name}", value, known.get(name, str)) for name, value in values.items()
+    }
 
 
 def merge(*layers: Mapping[str, Any]) -> Settings:

@@ -7,8 +7,7 @@ from typing import Any, Final
 
 from guestpass.config.environment import CONFIG_FILE, read_environment, spelling, suggestion
 from guestpass.config.sections import Settings
-from guestpass.config.shapes import SECTIONS, hints
-from guestpass.core.matching import Rule
+from guestpass.config.shapes import SECTIONS, TABLES, hints
 from guestpass.errors import ConfigError
 
 Layer = Mapping[str, Any]
@@ -49,7 +48,7 @@ def load(
             source = "the command line"
         elif name in environment.get(section, {}):
             source = spelling(section, name, environ)
-        elif name in file.get(section, {}) or section == "rules":
+        elif name in file.get(section, {}) or section in TABLES:
             source = str(path)
         else:
             raise  # a default and another section's value do not go together
@@ -64,11 +63,11 @@ def _read_file(path: Path) -> Layer:
     except (OSError, ValueError):
         raise ConfigError(str(path), "must be a readable UTF-8 file") from None
     for section, content in values.items():
-        if section == "rules":
-            _check_rules(path, content)
+        if section in TABLES:
+            _check_tables(path, section, content)
         elif section not in SECTIONS:
             raise ConfigError(
-                f"{path}: [{section}]", f"is no section{suggestion(section, [*SECTIONS, 'rules'])}"
+                f"{path}: [{section}]", f"is no section{suggestion(section, [*SECTIONS, *TABLES])}"
             )
         elif not isinstance(content, dict):
             raise ConfigError(f"{path}: {section}", "must be a section, such as [server]")
@@ -77,11 +76,11 @@ def _read_file(path: Path) -> Layer:
     return values
 
 
-def _check_rules(path: Path, content: object) -> None:
-    if not isinstance(content, list) or not all(isinstance(rule, dict) for rule in content):
-        raise ConfigError(f"{path}: rules", "must be tables, each under its own [[rules]]")
-    for rule in content:
-        _check_names(f"{path}: [[rules]]", rule, hints(Rule))
+def _check_tables(path: Path, name: str, content: object) -> None:
+    if not isinstance(content, list) or not all(isinstance(table, dict) for table in content):
+        raise ConfigError(f"{path}: {name}", f"must be tables, each under its own [[{name}]]")
+    for table in content:
+        _check_names(f"{path}: [[{name}]]", table, hints(TABLES[name]))
 
 
 def _check_names(where: str, content: Layer, known: Mapping[str, object]) -> None:

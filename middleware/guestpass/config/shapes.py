@@ -8,12 +8,15 @@ from functools import cache
 from typing import Any, Final, get_type_hints
 
 from guestpass.config.sections import Settings
+from guestpass.config.upstream_sections import RouteSettings
 from guestpass.core.matching import Protection, Rule
 
 PREFIX: Final = "GUESTPASS_"
 SECTIONS: Final[Mapping[str, type]] = {
-    name: hint for name, hint in get_type_hints(Settings).items() if name != "rules"
+    name: hint for name, hint in get_type_hints(Settings).items() if name not in ("rules", "routes")
 }
+TABLES: Final[Mapping[str, type]] = {"rules": Rule, "routes": RouteSettings}
+"""What a file may hold any number of, each under its own `[[name]]`."""
 RULE_DEFAULTS: Final[Mapping[str, object]] = {"methods": None, "protection": Protection.REQUIRED}
 """What a `[[rules]]` table may leave out; by hand, a `Rule` is written in full."""
 

@@ -7,9 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-from guestpass.config.shapes import SECTIONS, default_of, documentation, hints, variable
+from guestpass.config.shapes import SECTIONS, TABLES, default_of, documentation, hints, variable
 from guestpass.config.values import Rate, Secret
-from guestpass.core.matching import Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +35,11 @@ class Setting:
 def describe() -> list[Setting]:
     """Describe every setting, section by section in the order of the code."""
     found: list[Setting] = []
-    for section, cls in {**SECTIONS, "rules": Rule}.items():
+    for section, cls in {**SECTIONS, **TABLES}.items():
         docs = documentation(cls)
         for name, hint in hints(cls).items():
             shown = "" if (default := default_of(cls, name)) is MISSING else _in_toml(default)
-            environment = "" if section == "rules" else variable(section, name)
+            environment = "" if section in TABLES else variable(section, name)
             found.append(Setting(section, name, _in_words(hint), shown, environment, docs[name]))
     return found
 
@@ -52,7 +51,7 @@ def reference() -> str:
     for setting in describe():
         if setting.section != section:
             section = setting.section
-            heading = "[[rules]]" if section == "rules" else f"[{section}]"
+            heading = f"[[{section}]]" if section in TABLES else f"[{section}]"
             lines += [
                 "",
                 f"## `{heading}`",
@@ -76,7 +75,8 @@ A setting is taken from the command line, else from the environment, else from t
 or `GUESTPASS_CONFIG` names, else from its default. What is no setting is refused, with the one that was
 probably meant.
 
-- **In the file**: `name` in section `[section]`. Route rules stand in `[[rules]]` tables, in the file only.
+- **In the file**: `name` in section `[section]`. `[[rules]]` and `[[routes]]` are tables, any number of
+  each, in their order and in the file only.
 - **In the environment**: `GUESTPASS_SECTION__NAME`, such as `GUESTPASS_SERVER__PORT`. An empty variable
   counts as unset.
 - **In a secret file**: `GUESTPASS_SECTION__NAME_FILE` names a file that holds the value, such as

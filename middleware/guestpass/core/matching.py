@@ -47,14 +47,29 @@ class Rule:
     def __post_init__(self) -> None:
         if self.methods is not None and not (self.methods and all(map(_is_method, self.methods))):
             raise ConfigError("rules.methods", "must name methods in upper case, or be left out for all")
-        if not unambiguous(wire_path(None, self.path), self.path):
-            raise ConfigError(
-                "rules.path", "must start with one /, hold no // . .. ; ? # or \\ and no percent escapes"
-            )
-        if any("*" in segment and segment != "*" for segment in self.path.split("/")):
-            raise ConfigError(
-                "rules.path", "may hold * only as a whole segment: /public/* or /users/*/avatar"
-            )
+        require_pattern("rules.path", self.path)
+
+
+def require_pattern(field: str, path: str) -> None:
+    """Check that `path` is a pattern as `Rule.path` describes them.
+
+    Raises:
+        ConfigError: It is none; the error names `field`.
+    """
+    if not unambiguous(wire_path(None, path), path):
+        raise ConfigError(field, "must start with one /, hold no // . .. ; ? # or \\ and no percent escapes")
+    if any("*" in segment and segment != "*" for segment in path.split("/")):
+        raise ConfigError(field, "may hold * only as a whole segment: /public/* or /users/*/avatar")
+
+
+def compile_pattern(field: str, path: str) -> re.Pattern[str]:
+    """Compile a pattern that covers what it says and no more: match it against a percent-decoded path.
+
+    Raises:
+        ConfigError: It is none; the error names `field`.
+    """
+    require_pattern(field, path)
+    return re.compile(_pattern(path, strict=False))
 
 
 class Rules:
@@ -104,15 +119,15 @@ def _compiled(rule: Rule) -> _Compiled:
     methods = rule.methods
     if methods is not None and "GET" in methods:
         methods |= {"HEAD"}
-    return _Compiled(methods, re.compile(_pattern(rule)).match, rule.protection)
-
-
-def _pattern(rule: Rule) -> str:
     strict = rule.protection is Protection.REQUIRED
-    head, star, tail = rule.path.rpartition("/*")
+    return _Compiled(methods, re.compile(_pattern(rule.path, strict=strict)).match, rule.protection)
+
+
+def _pattern(path: str, *, strict: bool) -> str:
+    head, star, tail = path.rpartition("/*")
     below = star and not tail
     if not below:
-        head = rule.path
+        head = path
     if strict:
         head = head.rstrip("/")
     source = "/".join("[^/]+" if segment == "*" else re.escape(segment) for segment in head.split("/"))

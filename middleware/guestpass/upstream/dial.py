@@ -35,11 +35,11 @@ class BackendTls:
             ConfigError: One of them cannot be read, or is not what it should be.
         """
         if self.key_file is not None and self.certificate_file is None:
-            raise ConfigError("upstream.tls.key_file", "needs a certificate_file")
+            raise ConfigError("upstream.key_file", "needs a certificate_file")
         try:
             context = ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as exc:
-            raise ConfigError("upstream.tls.ca_file", "must be a readable PEM file of certificates") from exc
+            raise ConfigError("upstream.ca_file", "must be a readable PEM file of certificates") from exc
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         if self.certificate_file is not None:
@@ -47,7 +47,7 @@ class BackendTls:
                 context.load_cert_chain(self.certificate_file, self.key_file)
             except (OSError, ssl.SSLError) as exc:
                 raise ConfigError(
-                    "upstream.tls.certificate_file", "must be a readable PEM certificate with its key"
+                    "upstream.certificate_file", "must be a readable PEM certificate with its key"
                 ) from exc
         return context
 

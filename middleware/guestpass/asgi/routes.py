@@ -1,0 +1,81 @@
+"""Several reverse proxies as one app: each path to the proxy of its route."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from starlette.types import Receive, Scope, Send
+
+from guestpass.asgi.proxy import ReverseProxy
+from guestpass.core.matching import compile_pattern
+from guestpass.upstream.balance import Backend
+from guestpass.upstream.pool import PoolLimits
+
+
+class RoutedProxy:
+    """An ASGI app that hands each request to the first proxy whose pattern covers its path.
+
+    Stand a gate in front of it: that refuses the paths that two readers could read differently, so that no
+    spelling of a path meets another route here than at the backend.
+    """
+
+    def __init__(self, routes: Sequence[tuple[str, ReverseProxy]], default: ReverseProxy) -> None:
+        """Compile the routes.
+
+        Args:
+            routes: Patterns (`core.matching`) and their proxies, in order; one proxy may stand for several.
+            default: Where all else goes.
+
+        Raises:
+            ConfigError: A pattern is none.
+        """
+        self._routes = [(compile_pattern("routes.path", path).match, proxy) for path, proxy in routes]
+        self._default = default
+        self._proxies = tuple(dict.fromkeys([*(proxy for _, proxy in routes), default]))
+
+    @property
+    def limits(self) -> PoolLimits:
+        """What bounds the connections to each backend: those of the default."""
+        return self._default.limits
+
+    @property
+    def backends(self) -> Sequence[Backend]:
+        """All backends of all routes that have had a request, for metrics."""
+        return [backend for proxy in self._proxies for backend in proxy.backends]
+
+    @property
+    def websockets(self) -> int:
+        """The WebSockets that are open, all routes together."""
+        return sum(proxy.websockets for proxy in self._proxies)
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What failed, by reason, all routes together."""
+        return sum((proxy.errors for proxy in self._proxies), Counter())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await self._proxy_of(scope["path"])(scope, receive, send)
+
+    async def aclose(self) -> None:
+        """Drop the connections to every backend."""
+        for proxy in self._proxies:
+            await proxy.aclose()
+
+    def _proxy_of(self, path: str) -> ReverseProxy:
+        for covers, proxy in self._routes:
+            if covers(path):
+                return proxy
+        return self._default
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
