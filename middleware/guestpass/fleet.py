@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,14 +58,16 @@ class Fleet:
         finally:
             logger.removeHandler(self.happenings)
             # What was counted in the last second counts too.
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_EVERY, shield=True):
                 await self._post()
             if self.board is not None:
                 self.board.close()
 
     async def _post(self) -> None:
         if self.board is not None:
-            self.board.post(await self.readings.snapshot(), list(self.happenings.news))
+            snapshot = await self.readings.snapshot()
+            with suppress(OSError):  # a full disk makes numbers old, and must not end the service
+                self.board.post(snapshot, list(self.happenings.news))
 
 
 def board_from_env() -> WorkerBoard | None:

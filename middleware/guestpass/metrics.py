@@ -20,6 +20,7 @@ REASONS: Final = (
     # The request and its token.
     "invalid_request", "path_ambiguous", "method_not_allowed", "content_too_large", "unsupported_media_type",
     "too_many_requests", "token_missing", "malformed", "algorithm", "key_unknown", "signature",
+    "invalid_grant", "token_unknown",
     "claim_exp", "claim_iat", "claim_nbf", "claim_iss", "claim_aud", "claim_sub", "claim_name", "claim_email",
     "claim_identity", "invalid_token", "peer_untrusted", "not_found", "body_too_large",
     "token_expired", "session_expired", "token_revoked", "token_refused",
@@ -127,6 +128,12 @@ METRICS: Final = (
         name="mint_budget_remaining",
         kind="gauge",
         help="Calls of the issuer left in the present window; of the worker that has fewest.",
+        merge="min",
+    ),
+    Metric(
+        name="pool_tokens",
+        kind="gauge",
+        help="Tokens of the warm pool that are ready, where there is one.",
         merge="min",
     ),
     Metric(

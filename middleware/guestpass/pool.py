@@ -71,6 +71,13 @@ class WarmPool:
             pass  # the store, or our keys: minting says what is to be said
         return None
 
+    async def level(self) -> int | None:
+        """How many tokens are ready; None while nobody can say."""
+        try:
+            return await self.reserve.tokens.count(self._least_exp())
+        except Unavailable:
+            return None
+
     async def run(self) -> NoReturn:
         """Keep the pool full, from the start and for ever."""
         while True:

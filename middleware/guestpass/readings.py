@@ -70,6 +70,8 @@ class Readings:
         }
         if (remaining := await gate.rotation.budget.remaining()) is not None:
             values["mint_budget_remaining"] = {"": float(remaining)}
+        if gate.pool is not None and (level := await gate.pool.level()) is not None:
+            values["pool_tokens"] = {"": float(level)}
         if isinstance(self.keys, RemoteJwks):
             values |= _of_keys(self.keys.health)
         else:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import anyio
 import pytest
-from kit import ALGORITHMS, NOW, HeldClock, drive, http_scope, jwks, token, world
+from kit import ADA, ALGORITHMS, NOW, HeldClock, drive, http_scope, jwks, token, world
 from prometheus_client.parser import text_string_to_metric_families
 
+from guestpass.adapters.memory_pool import MemoryPool
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.prometheus import CONTENT_TYPE, exposition
 from guestpass.adapters.ratelimit import MemoryLimiter
@@ -18,10 +19,11 @@ from guestpass.adapters.worker_board import WorkerBoard
 from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import RawToken
+from guestpass.core.model import RawToken, UnixTime
 from guestpass.errors import Unavailable
 from guestpass.fleet import Fleet
 from guestpass.metrics import METRICS, Buckets, Snapshot
+from guestpass.pool import Reserve, WarmPool
 from guestpass.readings import LoopLag, Readings
 
 pytestmark = pytest.mark.anyio
@@ -128,8 +130,26 @@ async def everything() -> tuple[Readings, Snapshot]:
 
 async def test_every_metric_of_the_list_has_a_reading_and_every_reading_is_in_the_list() -> None:
     _, snapshot = await everything()
-    before_the_first_fetch = {"jwks_age_seconds"}
-    assert set(snapshot) | before_the_first_fetch == {metric.name for metric in METRICS}
+    not_here = {"jwks_age_seconds", "pool_tokens"}  # before the first fetch; without a pool
+    assert set(snapshot) | not_here == {metric.name for metric in METRICS}
+
+
+async def test_the_warm_pools_level_is_told() -> None:
+    w = world()
+    tokens = MemoryPool()
+    reserve = Reserve(tokens=tokens, identity=ADA, size=2, min_remaining=60)
+    w.gate.pool = WarmPool(reserve, w.gate.rotation)
+    await tokens.push(token(), expires_at=UnixTime(NOW + 1800))
+    assert (await Readings(w.gate, KEYS).snapshot())["pool_tokens"] == {"": 1}
+
+
+async def test_a_disk_that_is_full_does_not_end_the_service(tmp_path: Path) -> None:
+    fleet = await counting(tmp_path, 1)
+    assert fleet.board is not None
+    (tmp_path / "0.new").mkdir()  # so that nothing can be written there
+    with anyio.move_on_after(0):
+        await fleet.run()
+    assert not (tmp_path / "0.json").exists()
 
 
 async def test_no_label_takes_its_value_from_a_client() -> None:

@@ -69,8 +69,8 @@ def test_the_metrics_of_a_real_process_tell_its_story() -> None:
     assert samples["endpoint_tokens_total", "first"] == 1
     assert samples[("upstream_seconds_count",)] == 3
     assert samples["upstream_connections", "in_use"] == 0
-    # `local` has no keys to fetch.
-    remote = {"jwks_age_seconds", "jwks_keys", "jwks_fetches_total", "unknown_kids_total"}
+    # `local` has no keys to fetch, and there is no warm pool.
+    remote = {"jwks_age_seconds", "jwks_keys", "jwks_fetches_total", "unknown_kids_total", "pool_tokens"}
     exposed = {name.removesuffix("_count") for name, *_ in samples}
     assert {metric.name for metric in METRICS} - exposed == remote
 
