@@ -112,6 +112,7 @@ FORBIDDEN: dict[str, set[str]] = {
 EXCEPTIONS = {
     ("gate", "wiring"): "Gate.from_env builds itself from the environment; imported inside the method",
     ("asgi.proxy", "upstream"): "the reverse proxy is the shell over the client side",
+    ("asgi.routes", "upstream"): "several of them as one, and what each has to show for it",
     ("asgi.proxy", "asyncio"): "the client side is asyncio only, and so is what drives it",
     ("adapters.patience", "asyncio"): "it counts turns of the loop; used by what is asyncio only",
     ("adapters.redis_link", "asyncio"): "redis-py is asyncio only; elsewhere it says so in plain words",
@@ -155,7 +156,7 @@ def room(module: str) -> str:
         return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
-    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring"):
+    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring", "backends"):
         return "wiring"
     return "gate room" if top in GATE_ROOM else top
 

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.proxy import ReverseProxy
+from guestpass.asgi.routes import RoutedProxy
 from guestpass.asgi.site import Site
 from guestpass.asgi.status import status_pages
 from guestpass.asgi.stream import EventStream
@@ -19,7 +20,9 @@ from guestpass.ports import KeySource
 from guestpass.readings import LoopLag, Readings
 
 
-def build_admin(server: ServerSettings, gate: Gate, keys: KeySource, proxy: ReverseProxy | None) -> ASGIApp:
+def build_admin(
+    server: ServerSettings, gate: Gate, keys: KeySource, proxy: ReverseProxy | RoutedProxy | None
+) -> ASGIApp:
     """Wire the pages of the admin port, and have `gate` run in the background what they need.
 
     Args:

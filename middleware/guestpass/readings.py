@@ -9,6 +9,7 @@ import anyio
 
 from guestpass.adapters.remote_jwks import KeysHealth, RemoteJwks
 from guestpass.asgi.proxy import ReverseProxy
+from guestpass.asgi.routes import RoutedProxy
 from guestpass.core.freshness import State
 from guestpass.gate import Gate
 from guestpass.metrics import FRESH_FOR, Buckets, Histogram, Snapshot, Value, counted
@@ -45,7 +46,7 @@ class Readings:
 
     gate: Gate
     keys: KeySource
-    proxy: ReverseProxy | None = None
+    proxy: ReverseProxy | RoutedProxy | None = None
     lag: LoopLag | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -120,7 +121,7 @@ def _of_keys(health: KeysHealth) -> dict[str, Mapping[str, Value]]:
     return values
 
 
-def _of_proxy(proxy: ReverseProxy) -> dict[str, Mapping[str, Value]]:
+def _of_proxy(proxy: ReverseProxy | RoutedProxy) -> dict[str, Mapping[str, Value]]:
     connections: Counter[str] = Counter()
     for backend in proxy.backends:
         pool = backend.pool
@@ -151,7 +152,7 @@ def _ailing_keys(health: KeysHealth) -> str | None:
     return f"{health.keys} usable, {health.age or 0:.0f} s old; {last}"
 
 
-def _ailing_backends(proxy: ReverseProxy) -> str | None:
+def _ailing_backends(proxy: ReverseProxy | RoutedProxy) -> str | None:
     limit = proxy.limits.max_connections
     failing = [backend for backend in proxy.backends if backend.failures]
     full = [backend for backend in proxy.backends if backend.pool.waiting and backend.pool.in_use >= limit]

@@ -40,6 +40,7 @@ from guestpass.verifier import JwksVerifier
 
 if TYPE_CHECKING:
     from guestpass.asgi.proxy import ReverseProxy
+    from guestpass.asgi.routes import RoutedProxy
 
 PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
 """Where the keys that we sign with are published."""
@@ -162,28 +163,11 @@ def build_surface(settings: Settings) -> Surface:
 
 def build_app(settings: Settings) -> ASGIApp:
     """What `guestpass serve` runs: the guarded proxy, and our own paths beside it."""
-    from guestpass.asgi.proxy import ReverseProxy  # noqa: PLC0415  its engine is an extra
-    from guestpass.upstream.pool import PoolLimits  # noqa: PLC0415  as above
+    from guestpass.backends import build_proxy  # noqa: PLC0415  the proxy's engine is an extra
 
-    clock, server, upstream = SystemClock(), settings.server, settings.upstream
-    if len(upstream.url) != 1:
-        raise ConfigError("upstream.url", "must be one URL, such as http://127.0.0.1:9000")
+    clock, proxy = SystemClock(), build_proxy(settings)
     parts, state = build_parts(settings, clock), build_state(settings.store, clock)
     gate = build_gate(settings, Gate, parts, state, clock)
-    proxy = ReverseProxy(
-        upstream.url[0],
-        preserve_host=upstream.preserve_host,
-        trusted_proxies=server.trusted_proxies,
-        header_timeout=upstream.response_timeout,
-        limits=PoolLimits(
-            max_connections=upstream.max_connections,
-            max_waiting=upstream.max_waiting,
-            wait_timeout=upstream.wait_timeout,
-            connect_timeout=upstream.connect_timeout,
-            idle_timeout=upstream.idle_timeout,
-            max_age=upstream.max_age,
-        ),
-    )
     guarded: ASGIApp = GuestTokenMiddleware(proxy, gate=gate)
     if settings.headers.cors_answer and gate.surface.cors is not None:
         guarded = AnsweringCors(guarded, gate.surface.cors)
@@ -211,7 +195,7 @@ def _site(
     parts: Parts,
     state: State,
     *,
-    proxy: "ReverseProxy | None" = None,
+    proxy: "ReverseProxy | RoutedProxy | None" = None,
 ) -> ASGIApp:
     """Our own paths beside `app`, and the admin port; `proxy` is what stands behind it, if it is ours."""
     server = settings.server

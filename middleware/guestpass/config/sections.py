@@ -7,10 +7,10 @@ A setting that may be None is turned off with the word `off` in a file or the en
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Final, Literal
 
 from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
+from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
 from guestpass.config.values import (
     Rate,
     Secret,
@@ -92,42 +92,6 @@ class ServerSettings:
                 raise ConfigError(
                     "server.trusted_proxies", "must be addresses or networks, such as 10.0.0.0/8"
                 ) from None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamSettings:
-    """The backend that `guestpass serve` forwards to.
-
-    Attributes:
-        url: Where requests go, as `http://host:port` or `unix:///path`; several take turns.
-        connect_timeout: Seconds to connect, TLS included.
-        response_timeout: Seconds to the response's fields; a body that streams has no limit.
-        wait_timeout: Seconds to wait for a free connection before 503.
-        idle_timeout: Seconds that an unused connection is kept; below what the backend keeps it for.
-        max_age: Seconds that a connection is reused at all, so that a change in DNS is followed.
-        max_connections: The most connections to one upstream, per worker.
-        max_waiting: The most requests that may wait for one.
-        preserve_host: Send the client's Host on, in place of the upstream's own.
-        ca_file: Certificates to trust in place of the system's (PEM).
-    """
-
-    url: tuple[str, ...] = ()
-    connect_timeout: float = 5.0
-    response_timeout: float = 60.0
-    wait_timeout: float = 5.0
-    idle_timeout: float = 4.0
-    max_age: float = 600.0
-    max_connections: int = 256
-    max_waiting: int = 1024
-    preserve_host: bool = True
-    ca_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        for url in self.url:
-            if not url.startswith("unix:///"):
-                require_origin("upstream.url", url.removesuffix("/"))
-        durations = ("connect_timeout", "response_timeout", "wait_timeout", "idle_timeout", "max_age")
-        require_above_zero("upstream", self, *durations, "max_connections", "max_waiting")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +233,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
     rules: tuple[Rule, ...] = ()
+    routes: tuple[RouteSettings, ...] = ()
 
     def claim_rules(self) -> ClaimRules:
         """What a claims set must say, by `verify`, `policy` and the kind of issuer."""
