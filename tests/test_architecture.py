@@ -17,6 +17,7 @@ GATE_ROOM = {
     "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
     "prefetch",
     "budget", "minting", "pool", "ports",
+    "recorded", "sessions",
 }  # fmt: skip
 BASE = {"errors", "core"}
 
@@ -87,6 +88,7 @@ LIBRARIES: dict[str, set[str]] = {
 
 # An adapter stands alone, but for the parts that two of them share.
 SHARED_LEAVES = {
+    "adapters.aging",
     "adapters.http_client",
     "adapters.jwks_endpoint",
     "adapters.jwks_document",

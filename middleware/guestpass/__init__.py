@@ -7,12 +7,22 @@ if TYPE_CHECKING:
     from guestpass.asgi.forward_auth import ForwardAuth
     from guestpass.asgi.middleware import GuestTokenMiddleware
     from guestpass.asgi.proxy import ReverseProxy
+    from guestpass.asgi.session_endpoint import SessionEndpoint
     from guestpass.asgi.token_endpoint import TokenEndpoint
     from guestpass.core.identity import Guest
     from guestpass.core.model import Policy
     from guestpass.gate import Gate
 
-__all__ = ["ForwardAuth", "Gate", "Guest", "GuestTokenMiddleware", "Policy", "ReverseProxy", "TokenEndpoint"]
+__all__ = [
+    "ForwardAuth",
+    "Gate",
+    "Guest",
+    "GuestTokenMiddleware",
+    "Policy",
+    "ReverseProxy",
+    "SessionEndpoint",
+    "TokenEndpoint",
+]
 
 # Loaded when first asked for: the pytest plugin is imported in every test run of a user, and the proxy's
 # engine is an extra that a user of the middleware need not install.
@@ -23,6 +33,7 @@ _WHERE = {
     "GuestTokenMiddleware": "guestpass.asgi.middleware",
     "Policy": "guestpass.core.model",
     "ReverseProxy": "guestpass.asgi.proxy",
+    "SessionEndpoint": "guestpass.asgi.session_endpoint",
     "TokenEndpoint": "guestpass.asgi.token_endpoint",
 }
 

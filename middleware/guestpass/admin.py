@@ -21,14 +21,14 @@ from guestpass.readings import LoopLag, Readings
 
 
 def build_admin(
-    server: ServerSettings, gate: Gate, keys: KeySource, proxy: ReverseProxy | RoutedProxy | None
+    server: ServerSettings, gate: Gate, keys: KeySource | None, proxy: ReverseProxy | RoutedProxy | None
 ) -> ASGIApp:
     """Wire the pages of the admin port, and have `gate` run in the background what they need.
 
     Args:
         server: Where health is answered on the public port, and so on this one.
         gate: What is reported on.
-        keys: Where its keys come from.
+        keys: Where its keys come from; None where none are published.
         proxy: What stands behind it, if it is ours.
     """
     lag = LoopLag(gate.clock)

@@ -102,6 +102,13 @@ class BodyTooLarge(RequestInvalid):
     title = "Body too large"
 
 
+class GrantRefused(RequestInvalid):
+    """The issuer will not take the authorization code: used, expired, or not for us (RFC 6749 §5.2)."""
+
+    code = "invalid_grant"
+    title = "Authorization code refused"
+
+
 class TooManyRequests(GuestpassError):
     """A limit on this client is reached; `retry_after` is in seconds."""
 
@@ -171,6 +178,15 @@ class KeyUnknown(TokenError):
     def reason(self) -> str:
         """Always `key_unknown`."""
         return "key_unknown"
+
+
+class TokenUnknown(TokenError):
+    """Our own record has no such token, or its session is over; no published key could say more."""
+
+    @property
+    def reason(self) -> str:
+        """Always `token_unknown`."""
+        return "token_unknown"
 
 
 class SignatureInvalid(TokenError):

@@ -34,6 +34,10 @@ REVOCATIONS_LEARNT: Final = "revocations.learnt"  # count
 STORE_DEGRADED: Final = "store.degraded"  # reason
 STORE_RECOVERED: Final = "store.recovered"
 STORE_RECORD_IGNORED: Final = "store.record_ignored"  # token
+# Sessions of authenticated messaging.
+SESSION_BEGUN: Final = "session.begun"  # token
+SESSION_ENDED: Final = "session.ended"  # token, count
+SESSION_NOT_REVOKED: Final = "session.not_revoked"  # reason
 # The process.
 SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers

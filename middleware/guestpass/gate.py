@@ -32,7 +32,17 @@ from guestpass.errors import (
 from guestpass.metering import MeteredIssuer
 from guestpass.metrics import Tally
 from guestpass.pool import Reserve, WarmPool
-from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenIssuer, TokenStore, Verifier
+from guestpass.ports import (
+    Clock,
+    IssuerPause,
+    Job,
+    Limiter,
+    Logins,
+    RevocationLog,
+    TokenIssuer,
+    TokenStore,
+    Verifier,
+)
 from guestpass.refusals import Refusals
 from guestpass.revocation import Revocations
 from guestpass.rotation import Flight, Rotation
@@ -196,6 +206,7 @@ class Gate:
         revocations: RevocationLog | None = None,
         jobs: Sequence[Job] = (),
         trust: Trust = NOBODY,
+        logins: Logins | None = None,
     ) -> None:
         """Wire the parts together.
 
@@ -216,6 +227,7 @@ class Gate:
             revocations: What is refused though it is genuine; None: nothing.
             jobs: What else runs in the background, such as the watch over a shared store.
             trust: Proxies whose word on a client's address counts, for limits by address.
+            logins: What the session endpoint works with; None: guests do not log in.
         """
         self.policy = policy or Policy()
         self.surface = surface or Surface()
@@ -225,6 +237,7 @@ class Gate:
         self.store = store
         self.clock = clock
         self.trust = trust
+        self.logins = logins
         self.refusals = Refusals(self.tally, trust, clock)
         self.rotation = Rotation(
             issuer=self.issuer,
@@ -349,6 +362,14 @@ class Gate:
         self.tally.decisions["refused"] += 1
         self.refusals.report(error, request.path)
         return Refused(error, origin, guarded)
+
+    def token_of(self, request: Request) -> RawToken | None:
+        """The one token of a request that this gate does not guard.
+
+        Raises:
+            TokenAmbiguous: It carries more than one.
+        """
+        return self._token(request, self._sieve.sift(request.headers))[0]
 
     def client_of(self, peer: str | None, headers: Iterable[Header]) -> str:
         """The key under which a request's client is counted."""

@@ -1,6 +1,7 @@
 """Mints a first token: within budget, back-off and deadline, and verified before anyone gets it."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -22,15 +23,23 @@ class Minted:
 
 
 async def mint_first(rotation: Rotation, identity: Identity, priority: Priority) -> Minted:
-    """Mint a token that is nobody's successor.
-
-    Args:
-        rotation: Its issuer, verifier, budget and back-off are used.
-        identity: Whom the token is for.
-        priority: How much of the budget this call may use.
+    """Mint a token that is nobody's successor, for `identity`; otherwise as `ask_first`.
 
     Raises:
         TokenRefused: The issuer will not mint for this identity.
+    """
+    return await ask_first(rotation, lambda: rotation.issuer.mint(identity), priority)
+
+
+async def ask_first(rotation: Rotation, ask: Callable[[], Awaitable[RawToken]], priority: Priority) -> Minted:
+    """Have the issuer asked for a token that is nobody's successor.
+
+    Args:
+        rotation: Its verifier, budget and back-off are used.
+        ask: The call of the issuer; whatever it raises is raised.
+        priority: How much of the budget this call may use.
+
+    Raises:
         IssuerMisconfigured: The issuer refuses our own credentials.
         MintBudgetSpent: The budget is used up for this priority.
         Unavailable: No answer, or one that is not a genuine token.
@@ -43,7 +52,7 @@ async def mint_first(rotation: Rotation, identity: Identity, priority: Priority)
     try:
         # Shielded: a visitor who leaves must not make the issuer's work be lost uncounted.
         with anyio.move_on_after(rotation.policy.mint_deadline, shield=True), health.observing():
-            token = await rotation.issuer.mint(identity)
+            token = await ask()
             rotation.minted += 1
             return await _verified(rotation, token)
         raise health.failed(Unavailable("the issuer did not answer in time"))

@@ -16,6 +16,7 @@ from guestpass.core.model import (
     TokenId,
     UnixTime,
 )
+from guestpass.core.session import Grant, Recorded, Session
 
 Job = Callable[[], Coroutine[Any, Any, None]]
 """What runs beside requests until it is cancelled. Optional: all that it does also happens without it."""
@@ -145,6 +146,64 @@ class Lease:
 
     token_id: TokenId
     fence: str
+
+
+class SessionIssuer(TokenIssuer, Protocol):
+    """An issuer whose first tokens are had for an authorization code; `mint` refuses every identity."""
+
+    async def exchange(self, grant: Grant) -> RawToken:
+        """Exchange a code, which works once, for the first token of a session.
+
+        Raises:
+            GrantRefused: The issuer answered and said no to this code.
+            IssuerMisconfigured: It refuses our own settings.
+            Unavailable: No answer, a 5xx or a 429.
+        """
+        ...
+
+    async def revoke(self, token: RawToken) -> None:
+        """End the session of `token` at the issuer; nothing to say if it has ended already.
+
+        Raises:
+            Fault: It could not be told.
+        """
+        ...
+
+
+class SessionStore(Protocol):
+    """Our own record of what was issued, for tokens that no published key verifies.
+
+    Every record ends by itself, with the last token of its session. Each method may raise `Unavailable`,
+    where the record is out of reach.
+    """
+
+    async def open(self, session: Session, token: RawToken, recorded: Recorded) -> None:
+        """Record a new session and its first token."""
+        ...
+
+    async def extend(self, session: Session, token: RawToken, recorded: Recorded) -> bool:
+        """Record one more token of a session; False, and nothing is recorded, if the session was closed."""
+        ...
+
+    async def recorded(self, token: RawToken) -> Recorded | None:
+        """What is known of a token; None if it was never issued, or its session is over."""
+        ...
+
+    async def session(self, name: str) -> Session | None:
+        """A session that is open."""
+        ...
+
+    async def close(self, name: str) -> Session | None:
+        """End a session, and so every token of it; what it was, for exactly one caller."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """What guests log in with: who takes their codes, and the record that their tokens are verified by."""
+
+    issuer: SessionIssuer
+    sessions: SessionStore
 
 
 class TokenStore(Protocol):

@@ -39,13 +39,13 @@ class Readings:
 
     Attributes:
         gate: What counts requests, rotations and mints.
-        keys: Where its keys come from.
+        keys: Where its keys come from; None where none are published.
         proxy: What forwards; None where an app of the user's own stands behind the gate.
         lag: The event loop's; None where nobody measures it.
     """
 
     gate: Gate
-    keys: KeySource
+    keys: KeySource | None
     proxy: ReverseProxy | RoutedProxy | None = None
     lag: LoopLag | None = None
 

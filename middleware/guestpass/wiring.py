@@ -22,6 +22,7 @@ from guestpass.asgi.forward_auth import LOOPBACK, ForwardAuth
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.published_keys import PublishedKeys
+from guestpass.asgi.session_endpoint import SessionEndpoint
 from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.config import IssuerSettings, PoolSettings, Settings, VerifySettings, load
@@ -34,7 +35,9 @@ from guestpass.core.model import Identity
 from guestpass.errors import ConfigError
 from guestpass.gate import Gate, Surface
 from guestpass.pool import Reserve
-from guestpass.ports import Clock, KeySource, TokenIssuer
+from guestpass.ports import Clock, KeySource, Logins, TokenIssuer, Verifier
+from guestpass.recorded import RecordedVerifier
+from guestpass.session_wiring import build_logins
 from guestpass.state import State, build_state
 from guestpass.verifier import JwksVerifier
 
@@ -55,8 +58,20 @@ class Parts:
     """What is built from the settings of the issuer: who mints, and whose keys verify."""
 
     issuer: TokenIssuer
-    keys: KeySource
-    published: LocalIssuer | None
+    source: KeySource | None
+    published: LocalIssuer | None = None
+    logins: Logins | None = None
+
+    @property
+    def keys(self) -> KeySource:
+        """The keys that verify.
+
+        Raises:
+            ConfigError: This issuer publishes none.
+        """
+        if self.source is None:
+            raise ConfigError("issuer.kind", "must be one that publishes keys: 'guesttoken' or 'local'")
+        return self.source
 
 
 def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, clock: Clock) -> G:
@@ -66,15 +81,8 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, cl
         ConfigError: A setting is missing, or two do not go together.
     """
     verify, policy, limits = settings.verify, settings.policy, settings.limits
-    verifier = JwksVerifier(
-        parts.keys,
-        settings.claim_rules(),
-        algorithms=frozenset(verify.algorithms),
-        types=frozenset(name.lower() for name in verify.types),
-        clock=clock,
-    )
     return kind(
-        verifier=verifier,
+        verifier=_verifier(settings, parts, clock),
         issuer=parts.issuer,
         store=state.store,
         clock=clock,
@@ -90,6 +98,22 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, cl
         revocations=state.revocations,
         jobs=state.jobs,
         trust=Trust(parse_networks(settings.server.trusted_proxies, field="server.trusted_proxies")),
+        logins=parts.logins,
+    )
+
+
+def _verifier(settings: Settings, parts: Parts, clock: Clock) -> Verifier:
+    verify = settings.verify
+    if parts.logins is not None:
+        return RecordedVerifier(
+            parts.logins.sessions, name_claim=verify.name_claim, email_claim=verify.email_claim
+        )
+    return JwksVerifier(
+        parts.keys,
+        settings.claim_rules(),
+        algorithms=frozenset(verify.algorithms),
+        types=frozenset(name.lower() for name in verify.types),
+        clock=clock,
     )
 
 
@@ -110,8 +134,11 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
             keys=_signing_keys(issuer),
         )
         return Parts(local, _configured_keys(verify, clock) or local.key_source(), local)
-    if issuer.kind != "guesttoken" or issuer.client_id is None or issuer.client_secret is None:
-        raise ConfigError("issuer.kind", f"{issuer.kind!r} is not supported yet; use 'guesttoken' or 'local'")
+    if issuer.kind == "webdeployments":
+        logins = build_logins(settings, _hosts(issuer), clock)
+        return Parts(logins.issuer, None, logins=logins)
+    if issuer.client_id is None or issuer.client_secret is None:
+        raise ConfigError("issuer.client_id", "must be set, and issuer.client_secret too")
     minting = GuestTokenIssuer(
         hosts=_hosts(issuer),
         credentials=ClientCredentials(
@@ -206,13 +233,17 @@ def _site(
         server.livez: Livez(),
         server.readyz: Readyz(gate),
     }
+    if parts.logins is None:
+        own[server.token_endpoint] = TokenEndpoint(gate, limiter=callers)
+    else:
+        own[server.session_endpoint] = SessionEndpoint(gate, limiter=callers)
     if parts.published is not None:
         own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
     public: ASGIApp = Site(app, {path: app for path, app in own.items() if path is not None})
     if server.admin_port is not None:
         from guestpass.admin import build_admin  # noqa: PLC0415  it knows the proxy, whose engine is an extra
 
-        public = ByPort(public, {server.admin_port: build_admin(server, gate, parts.keys, proxy)})
+        public = ByPort(public, {server.admin_port: build_admin(server, gate, parts.source, proxy)})
     return Dated(public, gate.clock)
 
 
@@ -244,8 +275,10 @@ def _reserve(pool: PoolSettings, state: State) -> Reserve | None:
 
 def _own_paths(settings: Settings) -> tuple[str | None, ...]:
     server = settings.server
-    published = PUBLISHED_KEYS if settings.issuer.kind == "local" else None
-    return server.token_endpoint, server.client_script, server.livez, server.readyz, published
+    kind = settings.issuer.kind
+    published = PUBLISHED_KEYS if kind == "local" else None
+    first = server.session_endpoint if kind == "webdeployments" else server.token_endpoint
+    return first, server.client_script, server.livez, server.readyz, published
 
 
 def _hosts(issuer: IssuerSettings) -> Hosts:

@@ -1,14 +1,13 @@
 """What one process remembers: successors and chain starts, bounded by count and by age."""
 
 import secrets
-from typing import Final, Generic, TypeVar
+from typing import Final
 
+from guestpass.adapters.aging import Aging
 from guestpass.core.model import Successor, TokenId, UnixTime
 from guestpass.ports import Clock, Lease
 
 _MOST: Final = 100_000
-
-V = TypeVar("V")
 
 
 class MemoryStore:
@@ -20,8 +19,8 @@ class MemoryStore:
     def __init__(self, clock: Clock, *, most: int = _MOST) -> None:
         """Remember at most `most` records of each kind."""
         self._clock = clock
-        self._successors: _Aging[Successor] = _Aging(most)
-        self._chains: _Aging[UnixTime] = _Aging(most)
+        self._successors: Aging[TokenId, Successor] = Aging(most)
+        self._chains: Aging[TokenId, UnixTime] = Aging(most)
 
     @property
     def degraded(self) -> bool:
@@ -57,25 +56,3 @@ class MemoryStore:
 
     async def aclose(self) -> None:
         """Nothing is open."""
-
-
-class _Aging(Generic[V]):
-    """A mapping whose records end at their instant, the oldest first when it is full."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._records: dict[TokenId, tuple[V, UnixTime]] = {}
-        self._sweep_at = 256
-
-    def get(self, key: TokenId, now: UnixTime) -> V | None:
-        record = self._records.get(key)
-        return record[0] if record is not None and now < record[1] else None
-
-    def put(self, key: TokenId, value: V, until: UnixTime, now: UnixTime) -> None:
-        if len(self._records) >= self._sweep_at:
-            self._records = {k: r for k, r in self._records.items() if now < r[1]}
-            for oldest in list(self._records)[: max(0, len(self._records) - self._most * 9 // 10)]:
-                del self._records[oldest]
-            # Swept again once it has doubled, or grown by a tenth of its bound: constant cost on average.
-            self._sweep_at = min(self._most, max(256, 2 * len(self._records)))
-        self._records[key] = (value, until)

@@ -35,7 +35,7 @@ class IssuerSettings:
         name_member: The member of the mint's request that holds the guest's name.
         email_member: The member that holds the guest's e-mail address.
         deployment_id: The messaging deployment (`webdeployments`).
-        redirect_uri: The redirect URI of its code exchange (`webdeployments`).
+        redirect_uri: The one redirect URI that codes may be had with (`webdeployments`); None: any.
         key_file: The signing key (`local`); without one, keys are made at each start.
         algorithm: What `local` signs with, where it makes its keys.
         lifetime: Seconds that a token of `local` lives.

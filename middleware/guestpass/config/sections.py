@@ -49,6 +49,7 @@ class ServerSettings:
         admin_host: The address of the admin port.
         admin_port: Metrics, status page and health on a port of their own.
         token_endpoint: The path at which a browser gets its token.
+        session_endpoint: Where a guest logs in and out, in place of the one above (`webdeployments`).
         client_script: The path of the browser's script.
         livez: The path that says the process is alive.
         readyz: The path that says whether it can serve.
@@ -64,6 +65,7 @@ class ServerSettings:
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None
     token_endpoint: str | None = "/guestpass/token"  # noqa: S105  a path
+    session_endpoint: str | None = "/api/webchat/session"
     client_script: str | None = "/guestpass/client.js"
     livez: str | None = "/livez"
     readyz: str | None = "/readyz"
@@ -78,8 +80,9 @@ class ServerSettings:
             if value is not None and not 0 <= value <= _MAX_PORT:
                 raise ConfigError(f"server.{name}", f"must be 0 to {_MAX_PORT}")
         require_above_zero("server", self, "workers", "drain_timeout")
-        paths = [getattr(self, name) for name in ("token_endpoint", "client_script", "livez", "readyz")]
-        for name in ("token_endpoint", "client_script", "livez", "readyz"):
+        names = ("token_endpoint", "session_endpoint", "client_script", "livez", "readyz")
+        paths = [getattr(self, name) for name in names]
+        for name in names:
             value = getattr(self, name)
             if value is not None and (not value.startswith("/") or value.startswith("//") or "?" in value):
                 raise ConfigError(f"server.{name}", "must be a path that starts with one /, or off")
@@ -172,7 +175,7 @@ class LimitSettings:
 
     Attributes:
         failed_verification: Bad tokens from one client address (/64 for IPv6).
-        token_endpoint: Calls of the token endpoint from one client address.
+        token_endpoint: Calls of the token endpoint, or of the session endpoint, from one client address.
         mint_budget: Calls of the issuer by all workers together.
     """
 

@@ -1,4 +1,4 @@
-"""One POST route of the issuer: asked with bounded retries, every answer logged, refusals of us paused."""
+"""One route of the issuer: asked with bounded retries, every answer logged, refusals of us paused."""
 
 import logging
 from collections.abc import Mapping
@@ -52,7 +52,11 @@ class Route:
         self._pause.check()
 
     async def post(self, content: bytes, headers: Mapping[str, str]) -> Answer:
-        """Post `content`; any answer that is not worth another attempt is returned.
+        """Post `content`; raises as `ask` does."""
+        return await self.ask("POST", headers, content)
+
+    async def ask(self, method: str, headers: Mapping[str, str], content: bytes | None = None) -> Answer:
+        """Send one request; any answer that is not worth another attempt is returned.
 
         Raises:
             Unavailable: No such answer within three attempts and the caller's deadline.
@@ -61,7 +65,7 @@ class Route:
 
         async def send(attempt: int) -> Answer:
             started = self._clock.monotonic()
-            answer = await self._http.send("POST", self._url, headers=headers, content=content)
+            answer = await self._http.send(method, self._url, headers=headers, content=content)
             events.emit(
                 events.ISSUER_ANSWERED,
                 route=self._name,

@@ -1,0 +1,374 @@
+"""Authenticated messaging end to end: codes, sessions and logouts against the fake vendor's own routes."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from anyio.lowlevel import checkpoint
+from kit import HeldClock, Sent, drive, http_scope, token
+from running import GUESTPASS, running
+from shells import App, carrying
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from guestpass.adapters.issuers.hosts import gateway_hosts
+from guestpass.adapters.issuers.webdeployments import WebDeploymentsIssuer, WebDeploymentsSettings
+from guestpass.adapters.memory_revocations import MemoryRevocations
+from guestpass.adapters.memory_sessions import MemorySessions
+from guestpass.adapters.memory_store import MemoryStore
+from guestpass.asgi.middleware import GuestTokenMiddleware
+from guestpass.asgi.session_endpoint import SessionEndpoint
+from guestpass.config import load
+from guestpass.core.cors import Cors
+from guestpass.core.inject import CookieDelivery
+from guestpass.core.model import Policy, RawToken
+from guestpass.errors import ConfigError
+from guestpass.gate import Gate, Surface
+from guestpass.ports import Logins, Revocation
+from guestpass.recorded import RecordedVerifier
+from guestpass.revocation import Revocations
+from guestpass.session_wiring import build_logins
+from guestpass.testing import FakeVendor, serving
+
+pytestmark = pytest.mark.anyio
+
+ROOT = "/api/v2/webdeployments/token"
+EXCHANGE, REFRESH, REVOKE = f"{ROOT}/oauthcodegrantjwtexchange", f"{ROOT}/refresh", f"{ROOT}/revoke"
+HERE = "https://shop.example/back"
+ORIGIN = "https://shop.example"
+LIFE = 900
+NEAR = 750  # in the last quarter of its life
+DUE = 940  # past the leeway, within grace
+
+
+class Swap:
+    """An app whose part is played by another one: one server for all vendors."""
+
+    app: ASGIApp = FakeVendor()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def swap() -> Iterator[tuple[Swap, str]]:
+    swap = Swap()
+    with serving(swap) as url:
+        yield swap, url
+
+
+class Shop:
+    """A guarded app, its session endpoint, and the vendor behind."""
+
+    def __init__(self, vendor: FakeVendor, url: str, clock: HeldClock, deployment: str) -> None:
+        self.vendor, self.clock = vendor, clock
+        self.sessions = MemorySessions(clock)
+        issuer = WebDeploymentsIssuer(
+            hosts=gateway_hosts(url),
+            settings=WebDeploymentsSettings(deployment_id=deployment, redirect_uri=HERE),
+            sessions=self.sessions,
+            clock=clock,
+            sleep=lambda _: checkpoint(),
+            draw=lambda: 0.0,
+        )
+        self.gate = Gate(
+            verifier=RecordedVerifier(self.sessions),
+            issuer=issuer,
+            store=MemoryStore(clock),
+            clock=clock,
+            policy=Policy(spread=0),
+            surface=Surface(cors=Cors(frozenset({ORIGIN})), cookie=CookieDelivery("guest")),
+            revocations=MemoryRevocations(),
+            logins=Logins(issuer, self.sessions),
+        )
+        self.app = App()
+        self._guarded = GuestTokenMiddleware(self.app, gate=self.gate)
+        self._endpoint = SessionEndpoint(self.gate)
+
+    async def post(self, code: str = "code-1", **more: Any) -> Sent:
+        body = json.dumps({"code": code, "redirectUri": HERE, **more}).encode()
+        headers = [(b"content-type", b"application/json"), (b"origin", ORIGIN.encode())]
+        return await drive(
+            self._endpoint,
+            http_scope("POST", "/api/webchat/session", headers),
+            {"type": "http.request", "body": body},
+        )
+
+    async def login(self, code: str = "code-1") -> RawToken:
+        sent = await self.post(code)
+        assert sent.status == 200, sent.body
+        return RawToken(sent.json["token"].encode())
+
+    async def logout(self, raw: RawToken | None) -> Sent:
+        return await drive(self._endpoint, carrying(raw, method="DELETE", path="/api/webchat/session"))
+
+    async def visit(self, raw: RawToken) -> Sent:
+        return await drive(self._guarded, carrying(raw))
+
+    def outcomes(self, path: str) -> list[str]:
+        return self.vendor.journal.outcomes(path)
+
+
+@asynccontextmanager
+async def opened(swap: tuple[Swap, str], deployment: str) -> AsyncIterator[Shop]:
+    clock = HeldClock()
+    vendor = FakeVendor(clock=clock)
+    swap[0].app = vendor
+    shop = Shop(vendor, swap[1], clock, deployment)
+    yield shop
+    await shop.gate.issuer.aclose()
+
+
+@pytest.fixture
+async def shop(swap: tuple[Swap, str], anyio_backend: str) -> AsyncIterator[Shop]:
+    async with opened(swap, "fake-deployment") as shop:
+        yield shop
+
+
+def successor(sent: Sent) -> RawToken:
+    (value,) = sent.values(b"x-guest-token")
+    return RawToken(value)
+
+
+# --- logging in -------------------------------------------------------------------------------------------
+
+
+async def test_a_code_buys_a_token_and_the_refresh_token_stays(shop: Shop) -> None:
+    sent = await shop.post(codeVerifier="v" * 43, nonce="n")
+    assert sent.json.keys() == {"token", "expires_at", "expires_in"}
+    assert sent.json["expires_in"] == LIFE
+    assert sent.values(b"cache-control") == [b"no-store"]
+    assert sent.values(b"access-control-allow-origin") == [ORIGIN.encode()]
+    raw = RawToken(sent.json["token"].encode())
+    assert (await shop.visit(raw)).status == 200
+    assert shop.app.scopes[-1]["state"]["guest"].subject
+    (session,) = [
+        await shop.sessions.session(found.session) for found in [await shop.sessions.recorded(raw)] if found
+    ]
+    assert session is not None
+    assert session.refresh_token not in f"{sent.body!r} {sent.headers!r} {session!r}"
+
+
+async def test_a_code_works_once(shop: Shop) -> None:
+    await shop.login()
+    sent = await shop.post()
+    assert (sent.status, sent.json["code"]) == (400, "invalid_grant")
+    assert sent.values(b"access-control-allow-origin") == [ORIGIN.encode()]
+
+
+async def test_two_logins_are_two_sessions(shop: Shop) -> None:
+    first, second = await shop.login("code-1"), await shop.login("code-2")
+    assert (await shop.logout(first)).status == 204
+    assert (await shop.visit(second)).status == 200
+
+
+async def test_a_redirect_uri_that_is_not_ours_is_never_asked_for(shop: Shop) -> None:
+    sent = await shop.post(redirectUri="https://evil.example/")
+    assert (sent.status, sent.json["code"]) == (400, "invalid_grant")
+    assert shop.outcomes(EXCHANGE) == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"code": ""}, {"code": 1}, {"codeVerifier": "v" * 129}, {"maxAge": 1}, {"nonce": ["n"]}]
+)
+async def test_a_bad_request_never_reaches_the_vendor(shop: Shop, more: dict[str, Any]) -> None:
+    sent = await shop.post(**more)
+    assert (sent.status, sent.json["code"]) == (400, "invalid_request")
+    assert shop.outcomes(EXCHANGE) == []
+
+
+async def test_an_unknown_deployment_is_our_own_mistake(swap: tuple[Swap, str]) -> None:
+    async with opened(swap, "another") as shop:
+        sent = await shop.post()
+    assert (sent.status, sent.json["code"]) == (502, "issuer_misconfigured")
+
+
+@pytest.mark.parametrize("action", ["token_missing", "token_not_a_string", "token_expired"])
+async def test_what_the_vendor_hands_out_must_be_a_token_that_lives(shop: Shop, action: str) -> None:
+    shop.vendor.faults.add(action, route="exchange")
+    assert (await shop.post()).status == 503
+
+
+async def test_a_preflight_allows_both_methods(shop: Shop) -> None:
+    fields = [(b"origin", ORIGIN.encode()), (b"access-control-request-method", b"DELETE")]
+    sent = await drive(shop._endpoint, http_scope("OPTIONS", "/api/webchat/session", fields))
+    assert (sent.status, sent.values(b"access-control-allow-methods")) == (204, [b"POST, DELETE"])
+
+
+# --- tokens -----------------------------------------------------------------------------------------------
+
+
+async def test_a_token_that_we_never_gave_out_is_refused_however_well_formed(shop: Shop) -> None:
+    raw = await shop.login()
+    signed, _, _ = raw.compact.rpartition(b".")
+    for foreign in (token(), RawToken(signed + b".AAAA"), RawToken(raw.compact + b"A"), RawToken(b"x")):
+        sent = await shop.visit(foreign)
+        assert (sent.status, sent.json["code"]) == (401, "invalid_token")
+    assert shop.outcomes(REFRESH) == []
+
+
+async def test_valid_tokens_pass_while_the_vendor_is_down(shop: Shop) -> None:
+    raw = await shop.login()
+    shop.vendor.faults.add("reset_before")
+    shop.gate.cache.drop_where(lambda _: True)
+    for later in (1, NEAR):
+        shop.clock.advance(later)
+        sent = await shop.visit(raw)
+        assert (sent.status, sent.values(b"x-guest-token")) == (200, [])
+
+
+# --- rotation ---------------------------------------------------------------------------------------------
+
+
+async def test_a_token_is_refreshed_in_its_window_for_the_same_guest(shop: Shop) -> None:
+    raw = await shop.login()
+    await shop.visit(raw)
+    shop.clock.advance(NEAR)
+    fresh = successor(await shop.visit(raw))
+    assert (await shop.visit(fresh)).status == 200
+    assert shop.outcomes(REFRESH) == ["ok"]
+    first, *_, last = (scope["state"]["guest"] for scope in shop.app.scopes)
+    assert first.subject == last.subject
+    assert last.expires_at == first.expires_at + NEAR
+
+
+async def test_fifty_at_once_cost_one_refresh(shop: Shop) -> None:
+    raw = await shop.login()
+    shop.clock.advance(DUE)
+    answers: list[Sent] = []
+
+    async def one() -> None:
+        answers.append(await shop.visit(raw))
+
+    with anyio.fail_after(20):
+        async with shop.gate.background(), anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(one)
+    assert {answer.status for answer in answers} == {200}
+    assert len({successor(answer) for answer in answers}) == 1
+    assert len(shop.outcomes(REFRESH)) == 1
+
+
+async def test_without_a_living_refresh_token_a_session_ends_with_its_token(shop: Shop) -> None:
+    raw = await shop.login()
+    for session in shop.vendor.web._by_refresh.values():
+        session.ends = shop.clock.time()
+    shop.clock.advance(NEAR)
+    sent = await shop.visit(raw)
+    assert (sent.status, sent.values(b"x-guest-token")) == (200, [])
+    shop.clock.advance(DUE - NEAR)
+    assert (await shop.visit(raw)).status == 401
+
+
+# --- logging out ------------------------------------------------------------------------------------------
+
+
+async def test_after_a_logout_every_token_of_the_session_is_refused_at_once(shop: Shop) -> None:
+    old = await shop.login()
+    shop.clock.advance(NEAR)
+    fresh = successor(await shop.visit(old))
+    assert (await shop.visit(fresh)).status == 200
+    sent = await shop.logout(fresh)
+    assert (sent.status, sent.body) == (204, b"")
+    (cookie,) = sent.values(b"set-cookie")
+    assert b"Max-Age=0" in cookie
+    for raw in (old, fresh):
+        refused = await shop.visit(raw)
+        assert (refused.status, refused.json["code"]) == (401, "invalid_token")
+    assert len(shop.outcomes(REVOKE)) == 1
+    assert (await shop.logout(fresh)).status == 401
+
+
+async def test_other_workers_learn_of_a_logout_by_each_token_of_the_session(shop: Shop) -> None:
+    """They remember verdicts, and ask the record again for none of them."""
+    old = await shop.login()
+    shop.clock.advance(NEAR)
+    fresh = successor(await shop.visit(old))
+    told: list[Revocation] = []
+
+    class Log(MemoryRevocations):
+        async def add(self, revocation: Revocation) -> None:
+            told.append(revocation)
+
+    shop.gate.revocations = Revocations(Log(), shop.clock)
+    await shop.logout(fresh)
+    assert {revocation.name for revocation in told} == {old.id, fresh.id}
+
+
+async def test_a_logout_stands_though_the_vendor_cannot_be_told(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = await shop.login()
+    shop.vendor.faults.add("reset_before", route="revoke")
+    assert (await shop.logout(raw)).status == 204
+    assert (await shop.visit(raw)).status == 401
+    assert "session.not_revoked reason='unavailable'" in caplog.text
+
+
+async def test_a_logout_without_a_token_of_ours_is_refused(shop: Shop) -> None:
+    for raw, code in ((None, "token_missing"), (token(), "invalid_token")):
+        sent = await shop.logout(raw)
+        assert (sent.status, sent.json["code"]) == (401, code)
+    assert shop.outcomes(REVOKE) == []
+
+
+async def test_a_refresh_that_a_logout_overtakes_gives_nothing_out(shop: Shop) -> None:
+    raw = await shop.login()
+    recorded = await shop.sessions.recorded(raw)
+    assert recorded is not None
+    session = await shop.sessions.session(recorded.session)
+    assert session is not None
+    await shop.logout(raw)
+    assert not await shop.sessions.extend(session, raw, recorded)
+    assert await shop.sessions.recorded(raw) is None
+
+
+# --- settings ---------------------------------------------------------------------------------------------
+
+ENV = {"GUESTPASS_ISSUER__KIND": "webdeployments", "GUESTPASS_ISSUER__DEPLOYMENT_ID": "d"}
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"GUESTPASS_SERVER__WORKERS": "2"}, "server.workers"),
+        (
+            {"GUESTPASS_STORE__URL": "redis://127.0.0.1:1/0", "GUESTPASS_STORE__SECRET": "s" * 32},
+            "store.url",
+        ),
+    ],
+)
+async def test_more_than_one_process_is_refused_at_start(more: dict[str, str], field: str) -> None:
+    """The record of what was issued is one process' own."""
+    with pytest.raises(ConfigError) as caught:
+        build_logins(load(None, {**ENV, **more}), gateway_hosts("http://127.0.0.1:1"), HeldClock())
+    assert caught.value.field == field
+
+
+async def test_a_gate_without_logins_has_no_session_endpoint(shop: Shop) -> None:
+    shop.gate.logins = None
+    with pytest.raises(ConfigError, match="webdeployments"):
+        SessionEndpoint(shop.gate)
+
+
+def test_serve_lets_guests_log_in_and_serves_no_token_endpoint() -> None:
+    with running(*GUESTPASS, "fake-vendor", "--port", "0") as vendor:
+        env = {
+            "GUESTPASS_ISSUER__KIND": "webdeployments",
+            "GUESTPASS_ISSUER__DEPLOYMENT_ID": "fake-deployment",
+            "GUESTPASS_ISSUER__GATEWAY": vendor.url(),
+        }
+        # Nothing listens there: whom the gate lets through gets a 502.
+        serve = (*GUESTPASS, "serve", "--port", "0", "--upstream", "http://127.0.0.1:1")
+        with running(*serve, env=env) as proxy, httpx.Client(base_url=proxy.url(), trust_env=False) as client:
+            login = {"code": "code-1", "redirectUri": HERE}
+            answer = client.post("/api/webchat/session", json=login)
+            assert answer.status_code == 200, answer.text
+            carrying_it = {"X-Guest-Token": answer.json()["token"]}
+            assert client.get("/orders", headers=carrying_it).status_code == 502
+            assert client.post("/guestpass/token", json={"name": "A", "email": "a@b.cd"}).status_code == 401
+            assert client.delete("/api/webchat/session", headers=carrying_it).status_code == 204
+            assert client.get("/orders", headers=carrying_it).status_code == 401
