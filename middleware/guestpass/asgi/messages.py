@@ -8,6 +8,7 @@ routes that are `off`, our own paths and genuine preflights neither read a token
 """
 
 from collections.abc import Awaitable, Sequence
+from functools import partial
 from typing import Final
 
 from starlette.authentication import AuthCredentials
@@ -16,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
+from guestpass.core.identity import Guest
 from guestpass.core.inject import expose, set_cookie_field, token_fields, with_token
 from guestpass.core.model import Header
 from guestpass.core.paths import wire_path
@@ -46,21 +48,28 @@ def read_request(scope: Scope) -> Request:
     )
 
 
-def admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
+def scope_for(guest: Guest, scope: Scope, headers: list[Header]) -> Scope:
     """The scope that the app sees: fields without the token, and who the guest is.
 
     `scope["user"]` and `scope["auth"]` are as starlette's AuthenticationMiddleware sets them.
     """
-    inner = {**scope, "headers": admitted.headers, "query_string": admitted.query}
-    guest = admitted.guest
-    if guest is not None:
-        state = scope.get("state")
-        if state is None:
-            inner["state"] = {"guest": guest}
-        else:  # the server's own copy for this request, which outer middleware may read too
-            state["guest"] = guest
-        inner["user"] = guest
-        inner["auth"] = _UNAUTHENTICATED if guest.anonymous else _AUTHENTICATED
+    auth = _UNAUTHENTICATED if guest.anonymous else _AUTHENTICATED
+    inner = {**scope, "headers": headers, "user": guest, "auth": auth}
+    state = scope.get("state")
+    if state is None:
+        inner["state"] = {"guest": guest}
+    else:  # the server's own copy for this request, which outer middleware may read too
+        state["guest"] = guest
+    return inner
+
+
+def admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
+    """The scope that the app sees, on a guarded route and on others."""
+    if admitted.guest is None:
+        inner = {**scope, "headers": admitted.headers}
+    else:
+        inner = scope_for(admitted.guest, scope, admitted.headers)
+    inner["query_string"] = admitted.query
     if scope["type"] == "websocket" and scope.get("subprotocols"):
         inner["subprotocols"] = split_subprotocols(scope["subprotocols"])[1]
     return inner
@@ -80,6 +89,14 @@ async def _delivered(
     return injected, (set_cookie_field(successor, surface.cookie, now=now, grace=gate.policy.grace),)
 
 
+def send_with(due: Sequence[Header], send: Send, message: Message) -> Awaitable[None]:
+    """Send on, with the fields of `due` on an HTTP response's opening message."""
+    if message["type"] == "http.response.start":
+        # A fresh dict, as the app may reuse its own; "headers" is optional in ASGI.
+        message = {**message, "headers": [*message.get("headers", ()), *due]}
+    return send(message)
+
+
 def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
     """Wrap `send` so that the response's opening message carries what is due; one message is touched.
 
@@ -91,14 +108,7 @@ def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
     delivery = admitted.delivery
 
     if delivery is None and scope["type"] == "http":  # nearly every request: nothing to wait for
-
-        def send_varying(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                # A fresh dict, as the app may reuse its own; "headers" is optional in ASGI.
-                message = {**message, "headers": [*message.get("headers", ()), *due]}
-            return send(message)
-
-        return send_varying
+        return partial(send_with, due, send)
 
     async def start(message: Message) -> None:
         headers: Sequence[Header] = message.get("headers", ())

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guestpass.asgi.lifespan import serve_lifespan
-from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse
+from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse, scope_for, send_with
 from guestpass.core.model import UnixTime
 from guestpass.gate import Admitted, Gate
 
@@ -27,6 +28,17 @@ class GuestTokenMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
+        if kind == "http":
+            raw_path = scope.get("raw_path")
+            if raw_path is not None:
+                usual = self.gate.recall(scope["method"], scope["path"], raw_path, scope["headers"])
+                if usual is not None:
+                    headers, entry, origin = usual
+                    inner = scope_for(entry.guest, scope, headers)
+                    surface = self.gate.surface
+                    due = surface.varying if origin is None else surface.varying_and_exposing
+                    await self.app(inner, receive, partial(send_with, due, send))
+                    return
         if kind == "http" or kind == "websocket":  # noqa: PLR1714  a set costs more than two compares
             outcome = await self.gate.admit(read_request(scope))
             if isinstance(outcome, Admitted):

@@ -23,6 +23,7 @@ SUBPROTOCOL_NAME: Final = "guestpass"
 
 _TCHAR: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
 _BEARER: Final = b"bearer "
+_HARMLESS: Final = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 _REMEMBERED_NAMES: Final = 512
 _REMEMBERED_LENGTH: Final = 64
 
@@ -159,6 +160,33 @@ class Sieve:
                 if kept is not None:
                     keep(kept)
         return sifted
+
+    def sift_usual(self, headers: Iterable[Header]) -> tuple[list[Header], bytes, bytes | None] | None:
+        """As `sift`, in fewer steps, for the usual request: one token, in its own field.
+
+        Returns:
+            The fields that go on, the token as it stood, and the Origin field; None where there is anything
+            that `sift` must look at.
+        """
+        kept: list[Header] = []
+        kinds = self._kinds
+        token = origin = None
+        for header in headers:
+            kind = kinds.get(header[0])
+            if kind is None:
+                kind = self._classify(header[0])
+            if not kind:
+                kept.append(header)
+            elif kind is _Kind.TOKEN and token is None:
+                token = header[1]
+            elif kind is _Kind.ORIGIN:
+                origin = header[1]
+                kept.append(header)
+            elif kind is _Kind.CONNECTION and header[1] in _HARMLESS:
+                kept.append(header)
+            elif kind is not _Kind.STRIP:
+                return None
+        return None if token is None or self._forward else (kept, token, origin)
 
     def _classify(self, name: bytes) -> _Kind:
         lower = name.lower()

@@ -1,0 +1,119 @@
+"""The short way through the gate decides as the long one does, for every request that it lets in."""
+
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kit import NOW, World, token, world
+
+from guestpass.core.bearer import Sources
+from guestpass.core.matching import Protection, Rule
+from guestpass.core.model import Header, MonotonicTime, RawToken
+from guestpass.gate import Admitted, Request, Surface
+
+GOOD, NEAR, DEAD = token(), token(exp=NOW + 200), token(exp=NOW - 90)
+FORGED = RawToken(GOOD.compact[:-6] + b"AAAAAA")
+RULES = [Rule(None, "/open/*", Protection.OFF), Rule(frozenset({"POST"}), "/opt", Protection.OPTIONAL)]
+
+fields = st.lists(
+    st.sampled_from(
+        [
+            *((b"x-guest-token", raw.compact) for raw in (GOOD, GOOD, NEAR, DEAD, FORGED)),
+            (b"x-guest-token", b""),
+            (b"X-Guest-Subject", b"root"),
+            (b"x_guest_token", GOOD.compact),
+            (b"authorization", b"Bearer " + GOOD.compact),
+            (b"cookie", b"guest=" + GOOD.compact),
+            (b"connection", b"keep-alive"),
+            (b"connection", b"x-guest-subject, close"),
+            (b"origin", b"https://a.example"),
+            (b"access-control-request-method", b"PUT"),
+            (b"sec-websocket-protocol", b"guestpass.token." + GOOD.compact),
+            (b"accept", b"*/*"),
+        ]
+    ),
+    max_size=5,
+)
+paths = st.sampled_from([b"/chat", b"/open/x", b"/opt", b"/a/../b", b"//a", b"/livez", b"/caf%C3%A9"])
+sources = st.sampled_from([Sources(), Sources(bearer=True, cookie="guest", query="t")])
+
+
+def warm(surface: Surface) -> World:
+    """A gate that has met every token once."""
+    w = world(rules=RULES, surface=surface)
+    for raw in (GOOD, NEAR, DEAD, FORGED):
+        anyio.run(w.admit, raw)
+    return w
+
+
+WORLDS = {
+    (where, forward): warm(Surface(sources=where, forward_token=forward))
+    for where in (Sources(), Sources(bearer=True, cookie="guest", query="t"))
+    for forward in (False, True)
+}
+
+
+@given(sources, st.booleans(), st.sampled_from(["GET", "POST", "OPTIONS"]), paths, fields)
+def test_what_is_recalled_is_what_would_be_admitted(
+    where: Sources, forward: bool, method: str, path: bytes, headers: list[Header]
+) -> None:
+    w = WORLDS[where, forward]
+    decoded = path.replace(b"%C3%A9", "é".encode()).decode()
+    recalled = w.gate.recall(method, decoded, path, headers)
+    if recalled is None:
+        return
+    kept, entry, origin = recalled
+    outcome = anyio.run(w.gate.admit, Request(method, decoded, path, headers))
+    assert isinstance(outcome, Admitted)
+    assert (outcome.headers, outcome.guest, outcome.origin) == (kept, entry.guest, origin)
+    assert outcome.delivery is None
+    assert outcome.query == b""
+
+
+def ask(w: World, *headers: Header, **request: Any) -> object:
+    asked = {"method": "GET", "path": "/chat", "raw_path": b"/chat", **request}
+    return w.gate.recall(headers=[(b"accept", b"*/*"), *headers], **asked)
+
+
+CARRIED = (b"x-guest-token", GOOD.compact)
+
+
+def test_the_usual_request_is_recalled_once_its_token_is_known() -> None:
+    w = world()
+    assert ask(w, CARRIED) is None
+    anyio.run(w.admit, GOOD)
+    assert ask(w, CARRIED) is not None
+    assert ask(w, CARRIED, (b"origin", b"https://a.example"), (b"connection", b"keep-alive")) is not None
+    assert w.gate.cache.hits == 2
+    assert w.gate.tally.fresh == 2
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [CARRIED, CARRIED],
+        [CARRIED, (b"connection", b"x-guest-subject")],
+        [CARRIED, (b"access-control-request-method", b"GET")],
+        [(b"x-guest-token", NEAR.compact)],
+        [(b"x-guest-token", FORGED.compact)],
+        [CARRIED, (b"cookie", b"guest=x"), (b"sec-websocket-protocol", b"chat")],
+    ],
+)
+def test_anything_else_goes_the_long_way(headers: list[Header]) -> None:
+    w = WORLDS[Sources(), False]
+    assert ask(w, *headers) is None
+
+
+def test_what_must_be_asked_again_is_not_recalled() -> None:
+    w = warm(Surface())
+    assert ask(w, CARRIED) is not None
+    w.clock.advance(1800)
+    assert ask(w, CARRIED) is None
+    w = warm(Surface())
+    w.gate._due_at = MonotonicTime(w.clock.steady)
+    assert ask(w, CARRIED) is None
+    w.gate._due_at = MonotonicTime(w.clock.steady + 0.1)
+    assert ask(w, CARRIED) is not None
