@@ -27,7 +27,8 @@ from guestpass.core.claims import ClaimRules
 from guestpass.core.cors import Cors
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Policy
-from guestpass.gate import Gate, Surface
+from guestpass.core.surface import Surface
+from guestpass.gate import Gate
 from guestpass.testing import ISSUER, FakeVendor, FrozenClock, serving
 from guestpass.verifier import JwksVerifier
 

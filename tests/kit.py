@@ -11,11 +11,13 @@ from starlette.types import ASGIApp, Message, Scope
 
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.static_jwks import StaticJwks
+from guestpass.admission import Admitted, Refused, Request
 from guestpass.core import strict_json
 from guestpass.core.claims import ClaimRules
 from guestpass.core.matching import Rule
 from guestpass.core.model import Claims, Header, Identity, MonotonicTime, Policy, RawToken, UnixTime
-from guestpass.gate import Admitted, Gate, Refused, Request, Surface
+from guestpass.core.surface import Surface
+from guestpass.gate import Gate
 from guestpass.pool import Reserve
 from guestpass.ports import IssuerPause, KeySource, Limiter, RevocationLog, TokenStore
 from guestpass.verifier import JwksVerifier

@@ -14,7 +14,7 @@ SOURCE = ROOT / "middleware"
 PACKAGE = SOURCE / "guestpass"
 
 GATE_ROOM = {
-    "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
+    "admission", "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
     "prefetch",
     "budget", "minting", "pool", "ports",
     "recorded", "sessions",

@@ -5,23 +5,23 @@ Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands ove
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Self, assert_never
 
 import anyio
 from anyio.abc import TaskGroup
 
+from guestpass.admission import Admitted, Delivery, Refused, Request
 from guestpass.core import bearer
-from guestpass.core.cors import Cors
 from guestpass.core.decision import Absent, Forward, Genuine, Invalid, Reject, Rotate, decide, schedule
 from guestpass.core.forwarded import NOBODY, Trust
-from guestpass.core.identity import ANONYMOUS, Guest, IdentityMap, guest_of, identity_headers, owned
-from guestpass.core.inject import CookieDelivery, Fields, expose, vary
+from guestpass.core.identity import ANONYMOUS, guest_of, identity_headers, owned
 from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
-from guestpass.core.model import Header, MonotonicTime, Policy, RawToken, Successor, UnixTime
+from guestpass.core.model import Header, MonotonicTime, Policy, RawToken
 from guestpass.core.paths import unambiguous
+from guestpass.core.surface import Surface
 from guestpass.errors import (
     GuestpassError,
     PathAmbiguous,
@@ -46,140 +46,11 @@ from guestpass.ports import (
 )
 from guestpass.refusals import Refusals
 from guestpass.revocation import Revocations
-from guestpass.rotation import Flight, Rotation
+from guestpass.rotation import Rotation
 from guestpass.verified import Entry, VerifiedTokens
 
 OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
 """Ours, and never guarded: the token endpoint, the client script, health."""
-
-
-@dataclass(slots=True)
-class Request:
-    """What a shell knows of a request.
-
-    Attributes:
-        method: Upper case, as it came.
-        path: Percent-decoded, as ASGI's `path`.
-        raw_path: As it came, without the query.
-        headers: Field lines, in order.
-        query: The query string, byte for byte.
-        websocket: Whether this opens a WebSocket.
-        subprotocols: What a WebSocket's client offers.
-        peer: The address at the other end of the socket; None if it has none.
-    """
-
-    method: str
-    path: str
-    raw_path: bytes
-    headers: Sequence[Header]
-    query: bytes = b""
-    websocket: bool = False
-    subprotocols: Sequence[str] = ()
-    peer: str | None = None
-
-
-class Delivery:
-    """A successor for the response: it is here, it is on its way, or it will not come."""
-
-    __slots__ = ("_flight", "_gate", "_genuine", "_token", "successor")
-
-    def __init__(
-        self,
-        gate: "Gate",
-        successor: Successor | None = None,
-        *,
-        flight: Flight | None = None,
-        token: RawToken | None = None,
-        genuine: Genuine | None = None,
-    ) -> None:
-        self._gate = gate
-        self.successor = successor
-        self._flight = flight
-        self._token = token
-        self._genuine = genuine
-
-    async def wait(self) -> Successor | None:
-        """The successor, if it is there within `rotation_wait` of the start of its minting.
-
-        Without a background task group it is minted here: the app's answer is ready, so nothing but
-        this response waits. A failure is logged where it happened, and the response goes without.
-        """
-        if self.successor is None and self._flight is not None:
-            self.successor = await self._gate.rotation.watch(self._flight)
-        elif self.successor is None and self._token is not None and self._genuine is not None:
-            rotation, wait = self._gate.rotation, self._gate.policy.rotation_wait
-            try:
-                self.successor = await rotation.rotate(self._token, self._genuine, deadline=wait)
-            except GuestpassError:
-                self.successor = None
-        return self.successor
-
-
-@dataclass(slots=True)
-class Admitted:
-    """The request may go on.
-
-    Attributes:
-        headers: What the app sees in place of the request's fields: a list of its own.
-        query: What the app sees in place of the query string.
-        guest: Who it is; None on a route that is not guarded.
-        delivery: A successor for the response, or None.
-        origin: The Origin field, if there is one.
-        dead_at: From this instant the token is past its grace: for connections that outlive it.
-    """
-
-    headers: list[Header]
-    query: bytes
-    guest: Guest | None
-    delivery: Delivery | None = None
-    origin: bytes | None = None
-    dead_at: UnixTime | None = None
-
-
-@dataclass(slots=True)
-class Refused:
-    """The shell answers in place of the app. `guarded`: the answer depends on the token's field."""
-
-    error: GuestpassError
-    origin: bytes | None = None
-    guarded: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surface:
-    """Which fields the gate reads and sets.
-
-    Attributes:
-        sources: Where a token may stand in a request.
-        fields: The response fields of a successor.
-        identity: Which claims a backend is told, in which fields.
-        cors: Origins whose pages may read our own answers; None: none.
-        cookie: Deliver successors by this cookie too.
-        forward_token: Leave the token in the request that the app sees.
-        reserved: Further field names that no client may send.
-        realm: The protection space named in challenges.
-    """
-
-    sources: bearer.Sources = field(default_factory=bearer.Sources)
-    fields: Fields = field(default_factory=Fields)
-    identity: IdentityMap = field(default_factory=IdentityMap)
-    cors: Cors | None = None
-    cookie: CookieDelivery | None = None
-    forward_token: bool = False
-    reserved: tuple[str, ...] = ()
-    realm: str = "guest"
-    varying: tuple[Header, ...] = field(init=False, repr=False, compare=False)
-    """What every guarded response gains: `Vary`, naming each request field that may carry the token."""
-    varying_and_exposing: tuple[Header, ...] = field(init=False, repr=False, compare=False)
-    """The same for a cross-origin request, whose page may then read our fields."""
-
-    def __post_init__(self) -> None:
-        sources = self.sources
-        fields = (sources.header, sources.bearer and "Authorization", sources.cookie and "Cookie")
-        names = [name for name in fields if name]
-        varying = (vary(*names),) if names else ()
-        object.__setattr__(self, "varying", varying)
-        object.__setattr__(self, "varying_and_exposing", (*varying, expose(*self.fields.names)))
 
 
 class Gate:
@@ -453,15 +324,15 @@ class Gate:
         if successor is not None:
             try:
                 # The app sees the newest genuine claims at once.
-                return await self.entry(successor.token), Delivery(self, successor)
+                return await self.entry(successor.token), Delivery(self.rotation, successor)
             except TokenError:
                 if required:
                     raise
                 return entry, None  # its key was retired, or it was revoked: the old token is still valid
         if self._tasks is None:
-            return entry, Delivery(self, token=token, genuine=genuine)
+            return entry, Delivery(self.rotation, token=token, genuine=genuine)
         flight = self.rotation.begin(self._tasks, token, genuine)
-        return entry, None if flight is None else Delivery(self, flight=flight)
+        return entry, None if flight is None else Delivery(self.rotation, flight=flight)
 
     async def entry(self, token: RawToken, *, client: str = "") -> Entry:
         """The prepared entry of a token: from the cache, or verified now.

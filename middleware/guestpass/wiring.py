@@ -32,8 +32,9 @@ from guestpass.core.forwarded import Trust, parse_networks
 from guestpass.core.identity import IdentityMap
 from guestpass.core.inject import CookieDelivery, Fields
 from guestpass.core.model import Identity
+from guestpass.core.surface import Surface
 from guestpass.errors import ConfigError
-from guestpass.gate import Gate, Surface
+from guestpass.gate import Gate
 from guestpass.pool import Reserve
 from guestpass.ports import Clock, KeySource, Logins, TokenIssuer, Verifier
 from guestpass.recorded import RecordedVerifier

@@ -10,6 +10,7 @@ from shells import DEAD, DUE, NEAR
 from guestpass import events
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.static_jwks import StaticJwks
+from guestpass.admission import Admitted
 from guestpass.core.model import Identity, MonotonicTime, Policy, RawToken
 from guestpass.errors import (
     ClaimInvalid,
@@ -20,7 +21,6 @@ from guestpass.errors import (
     Unavailable,
 )
 from guestpass.exchange import Exchange, Issued, Outcome
-from guestpass.gate import Admitted
 
 pytestmark = pytest.mark.anyio
 

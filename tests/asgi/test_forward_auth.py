@@ -15,8 +15,8 @@ from guestpass.core.forwarded import Trust, parse_networks
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, Policy, RawToken
+from guestpass.core.surface import Surface
 from guestpass.errors import ConfigError, Unavailable
-from guestpass.gate import Surface
 
 pytestmark = pytest.mark.anyio
 

@@ -8,6 +8,7 @@ from kit import ADA, NOW, Sent, World, drive, http_scope, token, world
 from shells import DUE, NEAR, ORIGIN, App, carrying
 from starlette.types import Message, Scope
 
+from guestpass.admission import Admitted, Delivery
 from guestpass.asgi.messages import admitted_scope, answering, read_request, refusal_fields
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.core.bearer import Sources
@@ -16,8 +17,8 @@ from guestpass.core.identity import ANONYMOUS
 from guestpass.core.inject import CookieDelivery, Fields
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime
+from guestpass.core.surface import Surface
 from guestpass.errors import TokenExpired, Unavailable
-from guestpass.gate import Admitted, Delivery, Surface
 
 pytestmark = pytest.mark.anyio
 
@@ -263,7 +264,7 @@ async def test_a_successor_that_is_no_field_value_never_leaves_raw() -> None:
     """P19: whatever a store or an issuer hands out; the gate checks it before, this is the last line."""
     w = world()
     bad = Successor(RawToken(b"a\r\nset-cookie: x=1"), UnixTime(NOW + 1800), UnixTime(NOW))
-    admitted = Admitted([], b"", ANONYMOUS, Delivery(w.gate, bad))
+    admitted = Admitted([], b"", ANONYMOUS, Delivery(w.gate.rotation, bad))
     sent: list[Message] = []
 
     async def send(message: Message) -> None:

@@ -17,8 +17,8 @@ from guestpass.core.cors import Cors
 from guestpass.core.identity import Guest
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, MonotonicTime, RawToken
+from guestpass.core.surface import Surface
 from guestpass.errors import TokenRefused, Unavailable
-from guestpass.gate import Surface
 
 pytestmark = pytest.mark.anyio
 

@@ -9,11 +9,11 @@ from kit import NOW, World, drive, http_scope, token, world
 from starlette.types import Message
 
 from guestpass import events
+from guestpass.admission import Admitted
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.core.forwarded import Trust, parse_networks
 from guestpass.core.model import RawToken
 from guestpass.errors import Unavailable
-from guestpass.gate import Admitted
 from guestpass.logs import JsonLines
 from guestpass.refusals import Refusals
 

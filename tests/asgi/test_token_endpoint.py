@@ -17,8 +17,8 @@ from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.model import Header, Identity
+from guestpass.core.surface import Surface
 from guestpass.errors import IssuerMisconfigured, TokenRefused, Unavailable
-from guestpass.gate import Surface
 
 pytestmark = pytest.mark.anyio
 

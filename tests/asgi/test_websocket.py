@@ -14,8 +14,8 @@ from guestpass.core.bearer import Sources
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, Policy, RawToken
+from guestpass.core.surface import Surface
 from guestpass.errors import Unavailable
-from guestpass.gate import Surface
 
 pytestmark = pytest.mark.anyio
 

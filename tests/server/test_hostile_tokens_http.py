@@ -24,7 +24,8 @@ from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.core.bearer import Sources
 from guestpass.core.claims import ClaimRules
 from guestpass.core.model import Policy
-from guestpass.gate import Gate, Surface
+from guestpass.core.surface import Surface
+from guestpass.gate import Gate
 from guestpass.testing import serving
 from guestpass.verifier import JwksVerifier
 

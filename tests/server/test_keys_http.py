@@ -17,13 +17,13 @@ from stage import Living
 from starlette.types import Receive, Scope, Send
 
 from guestpass.adapters.remote_jwks import RemoteJwks
+from guestpass.admission import Admitted
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.asgi.site import Site
 from guestpass.core import base64url
 from guestpass.core.freshness import Freshness
 from guestpass.core.model import RawToken
-from guestpass.gate import Admitted
 
 pytestmark = pytest.mark.anyio
 

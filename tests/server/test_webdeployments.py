@@ -25,8 +25,9 @@ from guestpass.config import load
 from guestpass.core.cors import Cors
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.model import Policy, RawToken
+from guestpass.core.surface import Surface
 from guestpass.errors import ConfigError
-from guestpass.gate import Gate, Surface
+from guestpass.gate import Gate
 from guestpass.ports import Logins, Revocation
 from guestpass.recorded import RecordedVerifier
 from guestpass.revocation import Revocations

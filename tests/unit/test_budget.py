@@ -9,12 +9,12 @@ from kit import ADA, NOW, HeldClock, World, token, world
 
 from guestpass import events
 from guestpass.adapters.ratelimit import MemoryLimiter
+from guestpass.admission import Admitted, Refused
 from guestpass.budget import Budget
 from guestpass.core.model import Policy, RawToken
 from guestpass.core.shares import Priority
 from guestpass.errors import TooManyRequests, Unavailable
 from guestpass.exchange import Exchange, Outcome
-from guestpass.gate import Admitted, Refused
 from guestpass.ports import Quota
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,10 @@ import pytest
 from kit import NOW, World, token, world
 
 from guestpass.adapters.memory_store import MemoryStore
+from guestpass.admission import Admitted
 from guestpass.core.model import Identity, Policy, RawToken, Successor, TokenId
 from guestpass.errors import Fault, IssuerMisconfigured, Unavailable
 from guestpass.exchange import Exchange
-from guestpass.gate import Admitted
 from guestpass.ports import Lease
 
 pytestmark = pytest.mark.anyio

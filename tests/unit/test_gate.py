@@ -8,9 +8,11 @@ from kit import ADA, ALGORITHMS, BOB, NOW, HeldClock, World, jwks, token, world
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.static_jwks import StaticJwks
+from guestpass.admission import Admitted, Delivery, Refused
 from guestpass.core.bearer import Sources
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import MonotonicTime, Policy, RawToken, Successor, Thumbprint, TokenId, UnixTime
+from guestpass.core.surface import Surface
 from guestpass.errors import (
     KeyUnknown,
     PathAmbiguous,
@@ -22,7 +24,7 @@ from guestpass.errors import (
     TooManyRequests,
     Unavailable,
 )
-from guestpass.gate import Admitted, Delivery, Gate, Refused, Surface
+from guestpass.gate import Gate
 from guestpass.ports import Retired
 
 pytestmark = pytest.mark.anyio
@@ -382,7 +384,7 @@ async def test_the_background_is_entered_once_and_closes_what_was_opened() -> No
 
 
 async def test_a_delivery_that_nobody_started_is_empty() -> None:
-    assert await Delivery(world().gate).wait() is None
+    assert await Delivery(world().gate.rotation).wait() is None
 
 
 async def test_bobs_token_never_stands_for_ada() -> None:

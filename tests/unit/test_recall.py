@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kit import NOW, World, token, world
 
+from guestpass.admission import Admitted, Request
 from guestpass.core.bearer import Sources
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, MonotonicTime, RawToken
-from guestpass.gate import Admitted, Request, Surface
+from guestpass.core.surface import Surface
 
 GOOD, NEAR, DEAD = token(), token(exp=NOW + 200), token(exp=NOW - 90)
 FORGED = RawToken(GOOD.compact[:-6] + b"AAAAAA")

@@ -5,9 +5,10 @@ import pytest
 from kit import NOW, World, token, world
 
 from guestpass.adapters.memory_revocations import MemoryRevocations
+from guestpass.admission import Admitted, Refused
 from guestpass.core.model import RawToken, UnixTime
 from guestpass.errors import TokenRevoked, Unavailable
-from guestpass.gate import Admitted, Gate, Refused
+from guestpass.gate import Gate
 from guestpass.ports import Revocation
 from guestpass.revocation import revoke_token
 

@@ -9,10 +9,10 @@ from kit import ADA, NOW, HeldClock, World, token, world
 from guestpass import events
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
+from guestpass.admission import Admitted, Refused
 from guestpass.backoff import Rest
 from guestpass.core.model import Identity, Policy, RawToken, Successor, TokenId, UnixTime
 from guestpass.errors import Fault, IssuerMisconfigured, TokenRefused, Unavailable
-from guestpass.gate import Admitted, Refused
 from guestpass.ports import Lease
 
 pytestmark = pytest.mark.anyio

@@ -20,6 +20,7 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
+from guestpass.admission import Admitted, Refused, Request
 from guestpass.asgi.messages import refusal_fields
 from guestpass.asgi.problem import problem, send_websocket_response
 from guestpass.core.forwarded import Trust, parse_networks
@@ -29,7 +30,7 @@ from guestpass.core.model import Header, Successor, token_digest
 from guestpass.core.original_request import CONVENTIONS, Convention, OwnedNames, original
 from guestpass.core.paths import wire_path
 from guestpass.errors import ConfigError, GuestpassError, NotFound, PeerUntrusted
-from guestpass.gate import Admitted, Gate, Refused, Request
+from guestpass.gate import Gate
 
 PREFIX: Final = "/guestpass/auth"
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")

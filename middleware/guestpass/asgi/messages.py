@@ -14,6 +14,7 @@ from typing import Final
 from starlette.authentication import AuthCredentials
 from starlette.types import Message, Receive, Scope, Send
 
+from guestpass.admission import Admitted, Delivery, Refused, Request
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
@@ -22,7 +23,7 @@ from guestpass.core.inject import expose, set_cookie_field, token_fields, with_t
 from guestpass.core.model import Header
 from guestpass.core.paths import wire_path
 from guestpass.errors import GuestpassError, TokenError
-from guestpass.gate import Admitted, Delivery, Gate, Refused, Request
+from guestpass.gate import Gate
 
 _AUTHENTICATED: Final = AuthCredentials(["authenticated"])
 _UNAUTHENTICATED: Final = AuthCredentials()
@@ -54,7 +55,7 @@ def scope_for(guest: Guest, scope: Scope, headers: list[Header]) -> Scope:
     `scope["user"]` and `scope["auth"]` are as starlette's AuthenticationMiddleware sets them.
     """
     auth = _UNAUTHENTICATED if guest.anonymous else _AUTHENTICATED
-    inner = {**scope, "headers": headers, "user": guest, "auth": auth}
+    inner: Scope = {**scope, "headers": headers, "user": guest, "auth": auth}
     state = scope.get("state")
     if state is None:
         inner["state"] = {"guest": guest}
@@ -65,6 +66,7 @@ def scope_for(guest: Guest, scope: Scope, headers: list[Header]) -> Scope:
 
 def admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
     """The scope that the app sees, on a guarded route and on others."""
+    inner: Scope
     if admitted.guest is None:
         inner = {**scope, "headers": admitted.headers}
     else:

@@ -8,10 +8,11 @@ from typing import Final
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from guestpass.admission import Admitted
 from guestpass.asgi.lifespan import serve_lifespan
 from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse, scope_for, send_with
 from guestpass.core.model import UnixTime
-from guestpass.gate import Admitted, Gate
+from guestpass.gate import Gate
 
 TOKEN_EXPIRED: Final = 4401
 """The close code of a WebSocket whose token's time is over (private range, RFC 6455 §7.4.2)."""
