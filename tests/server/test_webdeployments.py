@@ -373,3 +373,20 @@ def test_serve_lets_guests_log_in_and_serves_no_token_endpoint() -> None:
             assert client.post("/guestpass/token", json={"name": "A", "email": "a@b.cd"}).status_code == 401
             assert client.delete("/api/webchat/session", headers=carrying_it).status_code == 204
             assert client.get("/orders", headers=carrying_it).status_code == 401
+
+
+async def test_a_refresh_token_that_comes_anew_replaces_the_old_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 6749 §6: the old one may be dead from then on."""
+    web = shop.vendor.web
+    minted = web._jwt
+    monkeypatch.setattr(web, "_jwt", lambda *call: {**minted(*call), "refreshToken": "anew"})
+    raw = await shop.login()
+    shop.clock.advance(NEAR)
+    fresh = await shop.gate.rotation.issuer.rotate(raw, (await shop.gate.entry(raw)).genuine.claims)
+    recorded = await shop.sessions.recorded(fresh)
+    assert recorded is not None
+    session = await shop.sessions.session(recorded.session)
+    assert session is not None
+    assert session.refresh_token == "anew"
