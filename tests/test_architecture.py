@@ -15,7 +15,7 @@ PACKAGE = SOURCE / "guestpass"
 
 GATE_ROOM = {
     "admission", "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
-    "prefetch",
+    "prefetch", "assertions",
     "budget", "minting", "pool", "ports",
     "recorded", "sessions",
 }  # fmt: skip
@@ -158,7 +158,7 @@ def room(module: str) -> str:
         return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
-    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring", "backends"):
+    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring", "backends", "assertion_wiring"):
         return "wiring"
     return "gate room" if top in GATE_ROOM else top
 

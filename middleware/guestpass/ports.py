@@ -79,6 +79,19 @@ class KeySource(Protocol):
         ...
 
 
+class Signer(Protocol):
+    """Signs with a key that others can find in a JWKS of ours."""
+
+    async def sign(self, payload: bytes, *, typ: str) -> bytes:
+        """The compact JWS of `payload` (RFC 7515 §7.1); calls nobody, and never raises.
+
+        Args:
+            payload: The claims set, UTF-8 JSON.
+            typ: What kind of JWT it is (RFC 7519 §5.1).
+        """
+        ...
+
+
 class Verifier(Protocol):
     """Says whether a token is genuine; expiry is another question, asked by `core.decision`."""
 

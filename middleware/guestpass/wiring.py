@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from starlette.types import ASGIApp
@@ -9,11 +10,13 @@ from starlette.types import ASGIApp
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
 from guestpass.adapters.issuers.hosts import Hosts, gateway_hosts, hosts_of
 from guestpass.adapters.issuers.local import LocalIssuer, LocalSettings
+from guestpass.adapters.issuers.local_keys import jwks_of
 from guestpass.adapters.issuers.oauth import ClientCredentials
 from guestpass.adapters.issuers.signing_key import SigningKey
 from guestpass.adapters.remote_jwks import RemoteJwks
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.system_clock import SystemClock
+from guestpass.asgi.asserting import Asserting
 from guestpass.asgi.by_port import ByPort
 from guestpass.asgi.client_script import ClientScript
 from guestpass.asgi.cors import AnsweringCors
@@ -25,6 +28,7 @@ from guestpass.asgi.published_keys import PublishedKeys
 from guestpass.asgi.session_endpoint import SessionEndpoint
 from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
+from guestpass.assertion_wiring import Asserters, build_assertions, refuse_assertions
 from guestpass.config import IssuerSettings, PoolSettings, Settings, VerifySettings, load
 from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
@@ -196,10 +200,15 @@ def build_app(settings: Settings) -> ASGIApp:
     clock, proxy = SystemClock(), build_proxy(settings)
     parts, state = build_parts(settings, clock), build_state(settings.store, clock)
     gate = build_gate(settings, Gate, parts, state, clock)
-    guarded: ASGIApp = GuestTokenMiddleware(proxy, gate=gate)
+    asserters = build_assertions(settings, clock)
+    backend: ASGIApp = proxy
+    if asserters is not None:
+        gate.add_jobs(asserters.keys.run)
+        backend = Asserting(proxy, asserters.assertions)
+    guarded: ASGIApp = GuestTokenMiddleware(backend, gate=gate)
     if settings.headers.cors_answer and gate.surface.cors is not None:
         guarded = AnsweringCors(guarded, gate.surface.cors)
-    return _site(guarded, gate, settings, parts, state, proxy=proxy)
+    return _site(guarded, gate, settings, parts, state, proxy=proxy, asserters=asserters)
 
 
 def build_forward_auth(settings: Settings) -> ASGIApp:
@@ -208,6 +217,7 @@ def build_forward_auth(settings: Settings) -> ASGIApp:
     Every request comes through a proxy, so where none is named those on this host are trusted: with nobody
     trusted all clients would share one address, and its limits.
     """
+    refuse_assertions(settings)
     server, clock = settings.server, SystemClock()
     if not server.trusted_proxies:
         settings = replace(settings, server=replace(server, trusted_proxies=LOOPBACK))
@@ -224,8 +234,12 @@ def _site(
     state: State,
     *,
     proxy: "ReverseProxy | RoutedProxy | None" = None,
+    asserters: Asserters | None = None,
 ) -> ASGIApp:
-    """Our own paths beside `app`, and the admin port; `proxy` is what stands behind it, if it is ours."""
+    """Our own paths beside `app`, and the admin port.
+
+    `proxy` is what stands behind it, if it is ours, and `asserters` what signs for the backend.
+    """
     server = settings.server
     callers = state.limiter("token_endpoint", settings.limits.token_endpoint)
     own: dict[str | None, ASGIApp] = {
@@ -238,8 +252,9 @@ def _site(
         own[server.token_endpoint] = TokenEndpoint(gate, limiter=callers)
     else:
         own[server.session_endpoint] = SessionEndpoint(gate, limiter=callers)
-    if parts.published is not None:
-        own[PUBLISHED_KEYS] = PublishedKeys(parts.published.jwks)
+    rings = [ring.keys for ring in (parts.published, asserters) if ring is not None]
+    if rings:
+        own[PUBLISHED_KEYS] = PublishedKeys(partial(jwks_of, *rings))
     public: ASGIApp = Site(app, {path: app for path, app in own.items() if path is not None})
     if server.admin_port is not None:
         from guestpass.admin import build_admin  # noqa: PLC0415  it knows the proxy, whose engine is an extra
@@ -251,6 +266,7 @@ def _site(
 def gate_from_env(kind: type[G]) -> G:
     """What `Gate.from_env` calls."""
     settings, clock = load(None, os.environ), SystemClock()
+    refuse_assertions(settings)
     state = build_state(settings.store, clock)
     return build_gate(settings, kind, build_parts(settings, clock), state, clock)
 
@@ -277,7 +293,7 @@ def _reserve(pool: PoolSettings, state: State) -> Reserve | None:
 def _own_paths(settings: Settings) -> tuple[str | None, ...]:
     server = settings.server
     kind = settings.issuer.kind
-    published = PUBLISHED_KEYS if kind == "local" else None
+    published = PUBLISHED_KEYS if kind == "local" or settings.assertion.audience is not None else None
     first = server.session_endpoint if kind == "webdeployments" else server.token_endpoint
     return first, server.client_script, server.livez, server.readyz, published
 
@@ -329,5 +345,4 @@ def _signing_keys(issuer: IssuerSettings) -> list[SigningKey]:
         document = issuer.key_file.read_bytes()
     except OSError as exc:
         raise ConfigError("issuer.key_file", f"cannot be read ({exc.strerror})") from exc
-    is_jwk = document.lstrip().startswith(b"{")
-    return [SigningKey.from_jwk(document) if is_jwk else SigningKey.from_pem(document)]
+    return [SigningKey.read(document)]

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import httpx
+from forward_auth_site import free_port
 from running import GUESTPASS, ROOT, running
 
 EXAMPLES = ROOT / "examples"
@@ -34,6 +35,25 @@ def test_a_legacy_backend_is_told_who_the_guest_is(vendor: dict[str, str]) -> No
         assert get(f"{url}/orders", first_token(url)).text == "Hello, Grace Höpper.\n"
         assert get(f"{url}/public/page").text == get(f"{url}/").text == "Hello, a stranger.\n"
         assert get(f"{url}/", "bad").status_code == 401
+
+
+def test_a_backend_that_asks_for_proof_gets_it_and_believes_nothing_else(vendor: dict[str, str]) -> None:
+    folder = EXAMPLES / "legacy-backend"
+    serve = (*GUESTPASS, "serve", "--config", "guestpass.toml", "--port")
+    port = free_port()
+    environ = {**vendor, "GUESTPASS_ASSERTION__AUDIENCE": "orders"}
+    # A proxy of the environment is for the world outside; urllib would take loopback there too.
+    direct = {"no_proxy": "127.0.0.1"}
+    backend_of = (sys.executable, "checking_backend.py", "0", f"http://127.0.0.1:{port}")
+    with (
+        running(*backend_of, cwd=folder, env=direct) as backend,
+        running(*serve, str(port), "--upstream", backend.url(), cwd=folder, env=environ) as proxy,
+    ):
+        url = proxy.url()
+        assert get(f"{url}/orders", first_token(url)).text == "Hello, Grace Höpper, and that is certain.\n"
+        assert get(f"{url}/public/page").status_code == 403
+        forged = httpx.get(backend.url(), headers={"X-Guest-Assertion": "forged"}, trust_env=False)
+        assert forged.status_code == 403
 
 
 def test_every_example_is_tested_and_says_how_it_is_run() -> None:

@@ -125,6 +125,11 @@ def _check(settings: Settings) -> None:
         raise ConfigError("server.admin_port", "must differ from server.port")
     if issuer.kind == "local" and issuer.key_file is None and server.workers > 1:
         raise ConfigError("issuer.key_file", "must be set for several workers: each would make its own key")
+    asserts = settings.assertion.audience is not None
+    if asserts and settings.assertion.key_file is None and server.workers > 1:
+        raise ConfigError(
+            "assertion.key_file", "must be set for several workers: each would make its own key"
+        )
 
 
 def export(

@@ -1,5 +1,6 @@
 """Settings: their shapes, their defaults, and how they are read. The public names are re-exported here."""
 
+from guestpass.config.assertion_section import AssertionSettings
 from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
 from guestpass.config.loading import load
 from guestpass.config.sections import (
@@ -15,6 +16,7 @@ from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
 from guestpass.config.values import Rate, Secret
 
 __all__ = [
+    "AssertionSettings",
     "HeaderSettings",
     "IssuerSettings",
     "LimitSettings",

@@ -12,6 +12,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from guestpass.config.assertion_section import AssertionSettings
 from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
 from guestpass.config.sections import (
     HeaderSettings,
@@ -45,6 +46,7 @@ class _Layered(BaseSettings):
     pool: PoolSettings = Field(default_factory=PoolSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     headers: HeaderSettings = Field(default_factory=HeaderSettings)
+    assertion: AssertionSettings = Field(default_factory=AssertionSettings)
     rules: tuple[Rule, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 

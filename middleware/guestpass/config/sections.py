@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Final, Literal
 
+from guestpass.config.assertion_section import AssertionSettings
 from guestpass.config.issuer_sections import IssuerSettings, VerifySettings
 from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
 from guestpass.config.values import (
@@ -235,6 +236,7 @@ class Settings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
+    assertion: AssertionSettings = field(default_factory=AssertionSettings)
     rules: tuple[Rule, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 

@@ -91,13 +91,22 @@ class LocalKeys:
         self._advance()
         return self._signing.key
 
+    async def sign(self, payload: bytes, *, typ: str = "JWT") -> bytes:
+        """The compact serialization of `payload`, signed with the key of now: `ports.Signer`."""
+        return (await self.signing_key()).sign(payload, typ=typ)
+
     def introduce(self, key: SigningKey) -> None:
         """Publish `key` now, and sign with it once `publish_ahead` has passed."""
         self._next = _Timed(key, MonotonicTime(self._clock.monotonic() + self._schedule.publish_ahead))
 
     def jwks(self) -> bytes:
         """The public keys, as a JWKS document (RFC 7517 §5)."""
-        return json.dumps({"keys": [key.published for key in self._published()]}).encode()
+        return jwks_of(self)
+
+    @property
+    def published(self) -> list[dict[str, str]]:
+        """The public keys, one JWK each."""
+        return [key.published for key in self._published()]
 
     @property
     def recheck_at(self) -> MonotonicTime:
@@ -161,3 +170,8 @@ class LocalKeys:
             self._former = tuple(former for former in self._former if former.at > now)
             for callback in self._retired:
                 callback(gone)
+
+
+def jwks_of(*rings: LocalKeys) -> bytes:
+    """The public keys of several rings as one JWKS document (RFC 7517 §5)."""
+    return json.dumps({"keys": [key for ring in rings for key in ring.published]}).encode()

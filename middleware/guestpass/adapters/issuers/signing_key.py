@@ -31,7 +31,7 @@ class SigningKey:
         public: What verifies its signatures.
     """
 
-    __slots__ = ("_header", "_private", "algorithm", "kid", "public")
+    __slots__ = ("_private", "algorithm", "kid", "public")
 
     def __init__(self, private: JWK) -> None:
         if not private.has_private:
@@ -49,8 +49,6 @@ class SigningKey:
         (self.algorithm,) = self.public.algorithms
         self.kid: str = thumbprint
         self._private = private
-        header = {"alg": self.algorithm, "kid": self.kid, "typ": "JWT"}
-        self._header = base64url.encode(json.dumps(header, separators=(",", ":")).encode())
 
     @classmethod
     def generate(cls, algorithm: str) -> Self:
@@ -91,15 +89,25 @@ class SigningKey:
             raise ConfigError(_FIELD, "must be a private key as a JWK") from None
         return cls(private)
 
+    @classmethod
+    def read(cls, document: bytes) -> Self:
+        """Load a private key from what a file holds: a JWK where it starts with a brace, else PEM.
+
+        Raises:
+            ConfigError: It is none, or one that is not signed with here.
+        """
+        return cls.from_jwk(document) if document.lstrip().startswith(b"{") else cls.from_pem(document)
+
     @property
     def published(self) -> dict[str, str]:
         """The public JWK, as it stands in a JWKS; no private member is ever in it."""
         members: dict[str, str] = self.public.key.export_public(as_dict=True)
         return {**members, "kid": self.kid, "use": "sig", "alg": self.algorithm}
 
-    def sign(self, payload: bytes) -> bytes:
-        """The compact serialization of `payload`, signed."""
-        signing_input = self._header + b"." + base64url.encode(payload)
+    def sign(self, payload: bytes, *, typ: str = "JWT") -> bytes:
+        """The compact serialization of `payload`, signed; `typ` says what kind of thing it is."""
+        header = json.dumps({"alg": self.algorithm, "kid": self.kid, "typ": typ}, separators=(",", ":"))
+        signing_input = base64url.encode(header.encode()) + b"." + base64url.encode(payload)
         signature: bytes = JWA.signing_alg(self.algorithm).sign(self._private, signing_input)
         return signing_input + b"." + base64url.encode(signature)
 
