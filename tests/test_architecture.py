@@ -14,10 +14,14 @@ SOURCE = ROOT / "middleware"
 PACKAGE = SOURCE / "guestpass"
 
 GATE_ROOM = {
-    "admission", "gate", "metering", "refusals", "rotation", "exchange", "backoff", "verifier", "verified", "revocation",
+    "admission", "gate", "metering", "refusals", "rotation", "exchange", "backoff",
+    "verifier", "verified", "revocation",
     "prefetch", "assertions",
     "budget", "minting", "pool", "ports",
     "recorded", "sessions",
+}  # fmt: skip
+WIRING = {
+    "admin", "assertion_wiring", "backends", "fleet", "happenings", "readings", "session_wiring", "state",
 }  # fmt: skip
 BASE = {"errors", "core"}
 
@@ -158,7 +162,7 @@ def room(module: str) -> str:
         return "asgi"
     if top in ("testing", "pytest_plugin"):
         return "testing"
-    if top in ("state", "readings", "fleet", "admin", "happenings", "session_wiring", "backends", "assertion_wiring"):
+    if top in WIRING:
         return "wiring"
     return "gate room" if top in GATE_ROOM else top
 
