@@ -164,6 +164,10 @@ def test_an_expiry_in_range_passes_and_can_be_written(value: float) -> None:
     datetime.fromtimestamp(expires_at, tz=UTC)
 
 
+def test_the_last_instant_is_the_last_second_of_the_last_year() -> None:
+    assert datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp() == LAST_INSTANT
+
+
 def test_expiry_is_required() -> None:
     assert refused(without("exp")) == "exp"
 
@@ -186,6 +190,11 @@ def test_a_lifetime_may_be_limited(lifetime: int, passes: bool) -> None:
         claims_of(members, rules)
     else:
         assert refused(members, rules) == "exp"
+
+
+def test_a_limit_may_be_less_than_a_second() -> None:
+    rules = ClaimRules(issuer=RULES.issuer, max_lifetime=0.5)
+    claims_of({**GOOD, "exp": GOOD["iat"] + 0.5}, rules)
 
 
 def test_a_limited_lifetime_needs_a_start() -> None:

@@ -26,6 +26,8 @@ TRUST = Trust(parse_networks(["10.0.0.0/8", "2001:db8:ffff::/48"], field="f"))
         ("2001:DB8::1", "2001:db8::1"),
         ("[2001:db8::1]", "2001:db8::1"),
         ("[2001:db8::1]:443", "2001:db8::1"),
+        ("[2001:DB8::A]:443", "2001:db8::a"),
+        ("[::ffff:203.0.113.9]:443", "203.0.113.9"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
     ],
 )
@@ -110,6 +112,29 @@ def test_a_network_that_is_none_stops_the_start_up(network: str) -> None:
     assert raised.value.field == "upstream.trusted_proxies"
 
 
+HOST_CHARACTERS = b"AZaz09._~!$&'()*+,;=%-"
+
+
+@pytest.mark.parametrize("host", [bytes((octet,)) for octet in HOST_CHARACTERS])
+def test_every_character_of_a_name_may_stand_in_a_host(host: bytes) -> None:
+    """RFC 3986 §3.2.2: a false refusal is a fault too."""
+    assert is_host(host)
+
+
+@pytest.mark.parametrize("host", [bytes((octet,)) for octet in HOST_CHARACTERS])
+def test_a_host_is_quoted_only_where_it_is_no_token(host: bytes) -> None:
+    """RFC 7239 §4."""
+    told_as = b'"' + host + b'"' if host in b"(),;=" else host
+    assert b";host=" + told_as + b";" in forwarding_fields(["192.0.2.1"], b"http", host)
+
+
+@pytest.mark.parametrize(
+    "host", [b"[2001:DB8::A]", b"[2001:db8::a]", b"[::ffff:192.0.2.1]", b"[::1]:", b"a" * 261]
+)
+def test_a_host_may_be_an_address_in_brackets_and_as_long_as_a_name(host: bytes) -> None:
+    assert is_host(host)
+
+
 @pytest.mark.parametrize("host", [b"a", b"a.example:80", b"[::1]:8080", b"1.2.3.4", b"a_b", b"a:"])
 def test_a_host_is_a_name_or_address_and_perhaps_a_port(host: bytes) -> None:
     assert is_host(host)
@@ -187,7 +212,15 @@ def test_a_trusted_peer_tells_one_host_or_none(values: list[bytes], host: bytes 
 
 @pytest.mark.parametrize(
     ("values", "scheme"),
-    [([b"HTTPS"], b"https"), ([b"wss"], b"wss"), ([], None), ([b"ftp"], None), ([b"http"] * 2, None)],
+    [
+        ([b"HTTPS"], b"https"),
+        ([b"http"], b"http"),
+        ([b"ws"], b"ws"),
+        ([b"wss"], b"wss"),
+        ([], None),
+        ([b"ftp"], None),
+        ([b"http"] * 2, None),
+    ],
 )
 def test_a_trusted_peer_tells_one_known_scheme_or_none(values: list[bytes], scheme: bytes | None) -> None:
     assert told_scheme(values) == scheme

@@ -22,6 +22,7 @@ HOP_BY_HOP = [
     b"trailer",
     b"transfer-encoding",
     b"upgrade",
+    b"http2-settings",
 ]
 
 
@@ -68,6 +69,7 @@ def test_a_disguise_of_a_field_that_ends_here_is_dropped(name: bytes) -> None:
         (b"x-real-ip", Kind.VOUCHED),
         (b"x-original-url", Kind.VOUCHED),
         (b"forwarded", Kind.DROPPED),
+        (b"expect", Kind.DROPPED),
         (b"proxy", Kind.DROPPED),
     ],
 )
@@ -76,11 +78,29 @@ def test_fields_that_the_head_is_written_from_have_their_own_kind(name: bytes, k
 
 
 @pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (b"connection", Kind.CONNECTION),
+        (b"content-length", Kind.CONTENT_LENGTH),
+        (b"transfer-encoding", Kind.TRANSFER_ENCODING),
+        (b"keep-alive", Kind.DROPPED),
+        (b"host", None),
+    ],
+)
+def test_what_a_response_is_framed_by_has_its_own_kind(name: bytes, kind: Kind | None) -> None:
+    assert response_kind(name) is kind
+
+
+@pytest.mark.parametrize(
     "name", [b"accept", b"authorization", b"cookie", b"x-guest-subject", b"proxied", b"x-forwarded", b"tea"]
 )
 def test_every_other_field_goes_end_to_end(name: bytes) -> None:
     assert request_kind(name) is None
     assert response_kind(name) is None
+
+
+def test_a_fold_is_lower_case_with_hyphens() -> None:
+    assert fold(b"X_Real.Ip A-b") == b"x-real-ip-a-b"
 
 
 @given(st.binary(max_size=30))
@@ -93,10 +113,15 @@ def test_folding_twice_changes_nothing_more(name: bytes) -> None:
     [
         ([], set()),
         ([b"keep-alive"], set()),
+        ([b"Keep-Alive"], set()),
         ([b"close"], set()),
+        ([b"Close"], set()),
+        ([b"upgrade"], set()),
+        ([b"Upgrade"], set()),
         ([b"X-A"], {b"x-a"}),
         ([b" x-a ,\tX-B"], {b"x-a", b"x-b"}),
         ([b"close, x-a", b"x-b"], {b"close", b"x-a", b"x-b"}),
+        ([b"connection, x-a"], {b"x-a"}),
         ([b"host, Content-Length, transfer-encoding, x-a"], {b"x-a"}),
     ],
 )
@@ -109,7 +134,7 @@ def test_remembered_kinds_are_the_kinds_and_bounded() -> None:
     names = [b"host", b"te", *(b"x-%d" % number for number in range(2 * kinds.most))]
     for _ in range(2):
         assert [kinds[name] for name in names] == [request_kind(name) for name in names]
-    assert len(kinds) == kinds.most
+    assert len(kinds) == kinds.most == 1024
 
 
 def test_remembered_response_names_are_lower_case_and_bounded() -> None:
@@ -119,4 +144,4 @@ def test_remembered_response_names_are_lower_case_and_bounded() -> None:
     assert names[b"CONTENT-LENGTH"] is None
     for number in range(2 * names.most):
         assert names[b"X-%d" % number] == b"x-%d" % number
-    assert len(names) == names.most
+    assert len(names) == names.most == 1024

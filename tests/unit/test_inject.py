@@ -1,8 +1,10 @@
 """What a response carries besides the app's own fields, and what it no longer carries."""
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from http.cookies import SimpleCookie
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from guestpass.core.inject import (
     CookieDelivery,
     Fields,
     expose,
+    is_deliverable,
     set_cookie_field,
     token_fields,
     vary,
@@ -67,6 +70,16 @@ def test_a_name_that_is_no_field_name_is_a_config_error(name: str) -> None:
         Fields(name)
 
 
+@pytest.mark.parametrize("character", "!#$%&'*+-.^_`|~09azAZ")
+def test_every_character_of_a_token_may_stand_in_a_name(character: str) -> None:
+    """RFC 9110 §5.6.2: a false refusal is a fault too."""
+    assert Fields(character).token == CookieDelivery(character).name == character
+
+
+def test_the_repr_of_the_names_is_what_was_given() -> None:
+    assert repr(Fields("X-Chat")) == "Fields(token='X-Chat')"
+
+
 # --- the successor's fields -------------------------------------------------------------------------------
 
 
@@ -106,6 +119,25 @@ def test_a_token_that_is_no_field_value_never_leaves(compact: bytes) -> None:
     """P19: it could end its line and begin another."""
     with pytest.raises(ValueError, match="not a field value"):
         token_fields(successor(compact), fields=FIELDS, now=NOW)
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_an_octet_is_a_value_a_cookie_both_or_neither(octet: int) -> None:
+    """RFC 9110 §5.5 and RFC 6265 §4.1.1, octet by octet, in the midst of a token."""
+    visible = 0x21 <= octet <= 0x7E
+    for compact in (b"ab%cab" % octet, b"a%c%ca%cb" % (octet, octet, octet)):
+        assert _passes(compact, token_fields, fields=FIELDS) == (visible or octet in b" \t")
+        for_cookie = visible and octet not in b'",;\\'
+        assert _passes(compact, set_cookie_field, delivery=COOKIE) == for_cookie
+        assert is_deliverable(compact) == for_cookie
+
+
+def _passes(compact: bytes, write: Callable[..., object], **options: object) -> bool:
+    try:
+        write(successor(compact), now=NOW, **options)
+    except ValueError:
+        return False
+    return True
 
 
 @given(st.binary(max_size=30))
@@ -170,6 +202,7 @@ def test_everything_else_stays_in_order_and_line_by_line() -> None:
         (b"X-Guest-Tokens", b"ours only by half"),
         (b"vary", b"accept"),
         (b"x-cache-controls", b"not one"),
+        (b"xcache-control", b"nor this"),
     ]
     extra = (vary("X-Guest-Token"),)
     kept = [header for header in app if header[0] != b"ETag"]
@@ -214,6 +247,22 @@ def test_the_cookie_lives_as_long_as_the_token_and_its_grace() -> None:
         b"set-cookie",
         b"guest=a.b.c; Path=/chat; Max-Age=1860; HttpOnly; Secure; SameSite=None",
     )
+
+
+@pytest.mark.parametrize("same_site", ["Lax", "Strict", "None"])
+def test_each_of_the_three_same_sites_is_written(same_site: Literal["Lax", "Strict", "None"]) -> None:
+    _, value = set_cookie_field(successor(), CookieDelivery("a", same_site), now=NOW)
+    assert value.endswith(b"; SameSite=" + same_site.encode())
+
+
+@pytest.mark.parametrize("octet", range(256))
+def test_a_cookies_path_is_visible_and_ends_at_a_semicolon(octet: int) -> None:
+    path = f"/a{chr(octet)}b"
+    if 0x21 <= octet <= 0x7E and path != "/a;b":
+        assert CookieDelivery("a", path=path).path == path
+    else:
+        with pytest.raises(ConfigError):
+            CookieDelivery("a", path=path)
 
 
 def test_a_cookie_reads_back_as_it_was_set() -> None:

@@ -42,6 +42,7 @@ BROKEN: dict[str, tuple[object, str]] = {
     "symmetric": ({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}, "kty"),
     "integer kid": ({**GOOD, "kid": 1}, "kid"),
     "kid with half a character": ({**GOOD, "kid": "\ud800"}, "kid"),
+    "kid with the other half": ({**GOOD, "kid": "a\udc00"}, "kid"),
     "null kid": ({**GOOD, "kid": None}, "kid"),
     "encryption": ({**GOOD, "use": "enc"}, "use"),
     "list as use": ({**GOOD, "use": ["sig"]}, "use"),
@@ -92,6 +93,17 @@ BROKEN: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize(("member", "reason"), BROKEN.values(), ids=BROKEN)
 def test_an_unusable_key_says_why_in_one_word(member: object, reason: str) -> None:
     assert why_unusable(member) == reason
+
+
+def test_an_unusable_key_says_it_in_its_message_too() -> None:
+    with pytest.raises(KeyUnusable, match=r"^kty$"):
+        read_key({}, algorithms=ALGORITHMS)
+
+
+@pytest.mark.parametrize(("bits", "octets"), [(2048, 256), (2049, 257), (8192, 1024)])
+def test_a_signature_is_as_long_as_the_modulus(bits: int, octets: int) -> None:
+    modulus = (1 << (bits - 1)) + 1
+    assert read_key({**GOOD, "n": number(modulus)}, algorithms=ALGORITHMS).signature_length == octets
 
 
 @pytest.mark.parametrize(("member", "reason"), BROKEN.values(), ids=BROKEN)

@@ -220,6 +220,14 @@ def test_a_token_without_a_signature_is_not_even_well_formed() -> None:
         parse(RawToken(compact(HEADER, {}, b"")), algorithms=RS256)
 
 
+@pytest.mark.parametrize("dots", [0, 1, 3, 4, 100])
+def test_a_token_has_three_parts(dots: int) -> None:
+    """Not two, which would be a signature over the header alone, nor a JWE's five (RFC 7516 §9)."""
+    part = encode(octets(HEADER))
+    with pytest.raises(TokenMalformed):
+        parse(RawToken(b".".join([part] * (dots + 1))), algorithms=RS256)
+
+
 # --- size and order -----------------------------------------------------------------------------------------
 
 

@@ -82,6 +82,7 @@ REFUSED = {
     "truncated UTF-8": b"/caf%C3",
     "encoded surrogate": b"/a%ed%a0%80",
     "double-encoded dot": b"/public/%252e%252e/admin",
+    "double-encoded dot, upper case": b"/public/%252E%252E/admin",
     "double-encoded slash": b"/public%252fadmin",
     "double-encoded backslash": b"/public%255cadmin",
     "double-encoded NUL": b"/public%2500",
@@ -166,6 +167,7 @@ def test_a_long_hostile_path_costs_no_more_than_its_length() -> None:
         (b"/a?b?c", "/a", b"/a"),
         (None, "/a b/é", b"/a%20b/%C3%A9"),
         (None, "/@me/a:b+c", b"/@me/a:b+c"),
+        (None, "/!$&'()*+,:=@-._~", b"/!$&'()*+,:=@-._~"),
     ],
 )
 def test_the_wire_path_is_the_raw_one_without_a_query(raw_path: bytes | None, path: str, wire: bytes) -> None:
