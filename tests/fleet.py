@@ -59,7 +59,12 @@ class Outcomes:
 
 @contextmanager
 def fleet(
-    store: str, *, workers: int = 1, hosts: int = 1, env: Mapping[str, str] | None = None
+    store: str,
+    *,
+    workers: int = 1,
+    hosts: int = 1,
+    env: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Fleet]:
     """`hosts` times `guestpass serve` with `workers` each, all of them ready."""
     vendor = FakeVendor()
@@ -75,7 +80,8 @@ def fleet(
             "GUESTPASS_POLICY__ROTATE_BEFORE": str(WINDOW),
             **(env or {}),
         }
-        command = (*GUESTPASS, "serve", "--port", "0", "--workers", str(workers), "--upstream", backend)
+        options = ("--port", "0", "--workers", str(workers), "--upstream", backend, *arguments)
+        command = (*GUESTPASS, "serve", *options)
         processes = [stack.enter_context(running(*command, env=settings)) for _ in range(hosts)]
         for process in processes:
             # With a signal that it hands on: a supervisor that is killed leaves its workers behind.
