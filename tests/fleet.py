@@ -12,6 +12,7 @@ import anyio
 import httpx
 from running import GUESTPASS, VENDOR, Running, running
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
 
 from guestpass.fake_vendor import FakeVendor
 from guestpass.fake_vendor.jwt import sign
@@ -65,12 +66,13 @@ def fleet(
     hosts: int = 1,
     env: Mapping[str, str] | None = None,
     arguments: Sequence[str] = (),
+    backend: ASGIApp | None = None,
 ) -> Iterator[Fleet]:
     """`hosts` times `guestpass serve` with `workers` each, all of them ready."""
     vendor = FakeVendor()
     with ExitStack() as stack:
         gateway = stack.enter_context(serving(vendor))
-        backend = stack.enter_context(serving(PlainTextResponse("ok")))
+        upstream = stack.enter_context(serving(backend or PlainTextResponse("ok")))
         settings = {
             **VENDOR,
             "GUESTPASS_ISSUER__GATEWAY": gateway,
@@ -80,7 +82,7 @@ def fleet(
             "GUESTPASS_POLICY__ROTATE_BEFORE": str(WINDOW),
             **(env or {}),
         }
-        options = ("--port", "0", "--workers", str(workers), "--upstream", backend, *arguments)
+        options = ("--port", "0", "--workers", str(workers), "--upstream", upstream, *arguments)
         command = (*GUESTPASS, "serve", *options)
         processes = [stack.enter_context(running(*command, env=settings)) for _ in range(hosts)]
         for process in processes:
