@@ -125,7 +125,8 @@ EXCEPTIONS = {
 }
 
 AGREED = {
-    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+    ".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile",
+    "README.md", "SECURITY.md",
     "benchmarks", "docs", "examples", "middleware", "pyproject.toml", "scripts", "tests",
 }  # fmt: skip
 

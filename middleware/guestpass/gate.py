@@ -139,6 +139,7 @@ class Gate:
         self._sieve = bearer.Sieve(
             self.surface.sources, owned=names, forward_token=self.surface.forward_token
         )
+        self._reads_query = self.surface.sources.query is not None
         self._time, self._monotonic = clock.time, clock.monotonic
         # When something must be asked again before a remembered token passes; as `entry` last saw it.
         self._due_at = MonotonicTime(float("-inf"))
@@ -209,7 +210,7 @@ class Gate:
             the same of every request that this admits (a test holds them to it).
         """
         usual = self._sieve.sift_usual(headers)
-        if usual is None:
+        if usual is None or self._reads_query:  # a token in the query might differ, which only `admit` sees
             return None
         kept, token, origin = usual
         entry = self.cache.recent(sha256(token).digest())  # type: ignore[arg-type]  # `token_digest`, less a call

@@ -8,6 +8,8 @@ from forward_auth_site import free_port
 from running import GUESTPASS, ROOT, running
 
 EXAMPLES = ROOT / "examples"
+FORWARD_AUTH = Path(__file__).parents[1] / "forward_auth"
+RECIPES = {"nginx", "caddy", "traefik", "envoy", "haproxy"}
 VISITOR = {"name": "Grace Höpper", "email": "grace@example.org"}
 
 
@@ -58,6 +60,12 @@ def test_a_backend_that_asks_for_proof_gets_it_and_believes_nothing_else(vendor:
 
 def test_every_example_is_tested_and_says_how_it_is_run() -> None:
     tested = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    # The recipes of forward-auth need real proxies, and so have tests of their own, and a README each.
+    recipes = (EXAMPLES / "forward-auth").iterdir()
+    assert {folder.name for folder in recipes if (folder / "README.md").is_file()} == RECIPES
+    assert {path.stem.removeprefix("test_") for path in FORWARD_AUTH.glob("test_*.py")} >= RECIPES
     for folder in EXAMPLES.iterdir():
+        if folder.name == "forward-auth":
+            continue
         assert f'"{folder.name}"' in tested
         assert (folder / "README.md").is_file()

@@ -81,6 +81,11 @@ def ask(w: World, *headers: Header, **request: Any) -> object:
 CARRIED = (b"x-guest-token", GOOD.compact)
 
 
+def test_where_a_query_may_hold_a_token_nothing_is_recalled() -> None:
+    """A token there that differs from the one in the field is an error, which only `admit` can see."""
+    assert ask(warm(Surface(sources=Sources(query="t"))), CARRIED) is None
+
+
 def test_the_usual_request_is_recalled_once_its_token_is_known() -> None:
     w = world()
     assert ask(w, CARRIED) is None

@@ -39,6 +39,11 @@ def _differences(settings: configuration.Settings) -> list[str]:
         if section.name == "rules":
             lines += [f"rules[{index}] = {rule.path} {rule.protection}" for index, rule in enumerate(chosen)]
             continue
+        if section.name == "routes":
+            lines += [
+                f"routes[{n}] = {route.path} {' '.join(route.upstream)}" for n, route in enumerate(chosen)
+            ]
+            continue
         for setting in fields(chosen):
             value = getattr(chosen, setting.name)
             if value != getattr(default, setting.name):
