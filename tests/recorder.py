@@ -144,6 +144,7 @@ async def recording(behaviour: Behaviour = answer_ok, **options: object) -> Asyn
 async def serving(app: ASGIApp, parser: str) -> AsyncIterator[int]:
     """Real uvicorn in this event loop; yields its port."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `serve` does
     config = uvicorn.Config(
         app,
         http=parser,

@@ -17,7 +17,7 @@ from running import GUESTPASS, VENDOR, Running, running
 
 from guestpass.cli import serving as module
 from guestpass.cli.app import guestpass
-from guestpass.cli.serving import export
+from guestpass.cli.serving import _listen, export
 from guestpass.config import load
 
 UPSTREAM = "http://127.0.0.1:9"
@@ -42,6 +42,14 @@ def refused(*arguments: str, **environ: str) -> Result:
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
     return result
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_its_first_part() -> None:
+    """Nagle's algorithm and a client's delayed ACK together cost 40 ms an answer (RFC 9293 §3.7.4)."""
+    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.usefixtures("no_worker")
