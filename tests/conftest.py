@@ -1,10 +1,14 @@
 """What every test shares: how hard hypothesis looks."""
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # A shared machine stalls now and then, which says nothing of the code: no deadline on a single example.
 settings.register_profile("default", deadline=None)
 settings.register_profile(
     "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow]
+)
+# A mutant is noticed or not: the same examples each time, and none made smaller.
+settings.register_profile(
+    "mutants", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("default")
