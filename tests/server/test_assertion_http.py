@@ -14,6 +14,7 @@ from forward_auth_site import program
 from jwcrypto.jwk import JWK
 from recorder import Answer, Recorder, ask, get, recording, serving
 from running import ROOT
+from served import served
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -47,13 +48,9 @@ async def site(tmp_path: Path, url: str, **environ: str) -> AsyncIterator[tuple[
     """A served site: its port, and the field line of a guest's token."""
     path = tmp_path / "guestpass.toml"
     path.write_text(RULES, "utf-8")
-    settings = load(path, {**ENVIRON, "GUESTPASS_UPSTREAM__URL": url, **environ})
-    async with serving(build_app(settings), "httptools") as port:
+    async with served(url, config=path, **{**ENVIRON, **environ}) as (port, token):
         with anyio.fail_after(10):
-            body = '{"name": "Ada Löve", "email": "ada@example.org"}'.encode()
-            fields = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-            answer = await ask(port, b"POST /guestpass/token HTTP/1.1\r\n" + fields + body, b"POST")
-            yield port, b"X-Guest-Token: " + json.loads(answer.body)["token"].encode()
+            yield port, token
 
 
 async def published(port: int) -> Answer:

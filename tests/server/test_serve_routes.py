@@ -1,6 +1,5 @@
 """What `[upstream]` and `[[routes]]` come to: several backends behind one gate, each path to its own."""
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ import anyio
 import pytest
 from kit import drive, http_scope
 from recorder import Recorder, answer_ok, answering, ask, get, recording, serving
+from served import LOCAL, first_token
 from starlette.types import Message
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -28,9 +28,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-LOCAL = {"GUESTPASS_ISSUER__KIND": "local"}
-
-
 @asynccontextmanager
 async def site(tmp_path: Path, toml: str, backends: int) -> AsyncIterator[tuple[int, list[Recorder], bytes]]:
     """`guestpass serve` by the settings of a file; `{0}`, `{1}`... in it are the backends' URLs."""
@@ -40,10 +37,7 @@ async def site(tmp_path: Path, toml: str, backends: int) -> AsyncIterator[tuple[
         path.write_text(toml.format(*(recorder.url for recorder in recorders)), "utf-8")
         port = await stack.enter_async_context(serving(build_app(load(path, LOCAL)), "httptools"))
         with anyio.fail_after(10):
-            body = b'{"name": "Ada", "email": "ada@example.org"}'
-            fields = b"Host: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-            answer = await ask(port, b"POST /guestpass/token HTTP/1.1\r\n" + fields + body, b"POST")
-            yield port, recorders, b"X-Guest-Token: " + json.loads(answer.body)["token"].encode()
+            yield port, recorders, b"X-Guest-Token: " + await first_token(port)
 
 
 ROUTES = """
@@ -86,7 +80,7 @@ async def test_the_first_route_that_covers_a_path_names_its_backend(
         assert (await ask(port, get(path, token))).status == 200
         assert [len(backend.requests) for backend in backends] == [int(i == index) for i in range(3)]
         assert backends[index].requests[0].line == b"GET " + path + b" HTTP/1.1"
-        assert backends[index].requests[0].values(b"x-guest-name") == [b"Ada"]
+        assert backends[index].requests[0].values(b"x-guest-name") == [b"Ada%20L%C3%B6ve"]
 
 
 @pytest.mark.parametrize(
