@@ -75,7 +75,8 @@ def test_the_proxy_runs_before_a_legacy_backend(tmp_path: Path) -> None:
         ):
             assert written in serve
             serve = serve.replace(written, real)
-        # What the vendor prints to export is what the README says to export.
+        # What the vendor prints to export is what the README says to export; this line comes last.
+        vendor.said("GUESTPASS_ISSUER__GATEWAY")
         exports = [line for line in vendor.lines if line.startswith("export ")]
         assert exports == [line for line in serve.splitlines() if line.startswith("export ")]
         env = {"PATH": PATH, "GUESTPASS_SERVER__PORT": "0"}
