@@ -52,7 +52,7 @@ EQUIVALENT: Final[Mapping[str, Mapping[str, str]]] = {
         "_FOR_CACHES: b'cache-control' left out": "our own line replaces the app's in any case",
     },
     "jwk": {
-        "KeyUnusable.__init__: super().__init__(reason) -> pass": "`BaseException.__new__` keeps the arguments",
+        "KeyUnusable.__init__: super().__init__(reason) -> pass": "`__new__` keeps the arguments",
         "MAX_RSA_EXPONENT: 1 -> 0": "the next exponent is even, and refused for that",
         "MIN_RSA_EXPONENT: 3 -> 2": "the next exponent is even, and refused for that",
     },
