@@ -8,7 +8,7 @@ from equivalent_mutants import EQUIVALENT
 from mutants import MODULES, ROOT, all_mutants
 from mutation import mutants_of
 
-SAMPLE = 2
+SAMPLE = 1
 """Mutants of each module that every run looks at: the same ones, until a name changes."""
 
 
