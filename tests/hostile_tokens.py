@@ -28,8 +28,9 @@ class Keys:
         rsa: A private RSA key with a kid, whose public half is published for RS256.
         issuer: The "iss" that is accepted.
         audience: An "aud" that is accepted.
-        now: The verifier's wall clock; good tokens live from 10 s before to 600 s after.
+        now: The verifier's wall clock; good tokens live from 10 s before to `lifetime` after.
         ec: A private P-256 key with a kid, if one is published (and ES256 allowed) as well.
+        lifetime: Seconds past `now` that good tokens live: long where others read the real clock.
         canary: An address that must never be asked; J6 puts it into headers.
     """
 
@@ -38,6 +39,7 @@ class Keys:
     audience: str
     now: int
     ec: JWK | None = None
+    lifetime: int = 600
     canary: str = "http://127.0.0.1:9/canary"
 
     @property
@@ -54,7 +56,7 @@ class Keys:
             "email": "ada@example.com",
             "iat": self.now - 10,
             "nbf": self.now - 10,
-            "exp": self.now + 600,
+            "exp": self.now + self.lifetime,
         }
 
     def good(self) -> bytes:
@@ -116,7 +118,13 @@ def legal(keys: Keys) -> list[Case]:
         "aud as a list with us in it": (header, {**claims, "aud": ["https://other.example", keys.audience]}),
         "fractions and exponents": (
             header,
-            {**claims, "exp": keys.now + 600.5, "iat": keys.now - 9.5, "n": 1e300, "big": 10**40},
+            {
+                **claims,
+                "exp": keys.now + keys.lifetime + 0.5,
+                "iat": keys.now - 9.5,
+                "n": 1e300,
+                "big": 10**40,
+            },
         ),
         "4 kB, members unknown and null": (header, {"z": None, **claims, "padding": "x" * 2300}),
     }
