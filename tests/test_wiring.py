@@ -3,6 +3,7 @@
 import pytest
 from kit import drive, http_scope
 
+from guestpass import Gate
 from guestpass.config import load
 from guestpass.errors import ConfigError
 from guestpass.wiring import build_app
@@ -25,3 +26,20 @@ async def test_preflights_are_answered_for_the_backend_where_that_is_set(answer:
 def test_to_answer_needs_to_know_whom() -> None:
     with pytest.raises(ConfigError, match=r"headers.cors_answer: needs headers.cors_origins"):
         load(None, {**LOCAL, "GUESTPASS_HEADERS__CORS_ANSWER": "true"})
+
+
+def test_a_gate_comes_from_the_same_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**LOCAL, "GUESTPASS_POLICY__ROTATE_BEFORE": "77"}.items():
+        monkeypatch.setenv(name, value)
+    gate = Gate.from_env()
+    assert gate.policy.rotate_before == 77
+    assert isinstance(gate, Gate)
+
+
+def test_a_gate_from_an_environment_without_a_vendor_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET", "GUESTPASS_ISSUER__KIND"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="GENESYS_CLIENT_ID"):
+        Gate.from_env()
