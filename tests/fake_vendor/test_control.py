@@ -36,6 +36,18 @@ def test_every_call_is_in_the_documentation(method: str, name: str) -> None:
     assert f"`{method} {control.PREFIX}{name}`" in (control.__doc__ or "")
 
 
+@pytest.mark.parametrize(("method", "name"), CALLS)
+async def test_a_web_page_controls_nothing(method: str, name: str) -> None:
+    """Any page in the browser of whoever runs this may post to loopback, with JSON as text/plain."""
+    vendor = FakeVendor(control=True)
+    before = vendor.state()
+    answer = await VendorClient(vendor).ask(
+        method, f"/__fake__/{name}", content='{"action": "rotate"}', headers={"Origin": "http://evil.example"}
+    )
+    assert (answer.status_code, answer.json()["field"]) == (403, "origin")
+    assert vendor.state()["keys"] == before["keys"]
+
+
 async def test_the_state_shows_what_was_done(client: VendorClient, clock: FrozenClock) -> None:
     await client.token()
     state = (await client.control("GET", "state")).json()

@@ -13,7 +13,8 @@ answers with the new state.
 | `POST /__fake__/faults` | a rule, or a list of rules | add them; their members are in `guestpass.fake_vendor.rules` |
 | `DELETE /__fake__/faults` | | drop them all |
 
-Bad input is a 400 `{"field", "rule"}`, and then nothing has changed.
+Bad input is a 400 `{"field", "rule"}`, and then nothing has changed. What a web page sends is a 403: whoever runs
+this has a browser too, and any page in it may post to loopback.
 """  # noqa: E501  a table's row is one line
 
 import json
@@ -65,6 +66,8 @@ class Control:
 
     def answer(self, call: Call) -> Reply:
         """Do what is asked, and show the state that it leaves."""
+        if "origin" in call.fields:  # which a browser sends with all that changes something (Fetch §3.2)
+            return _problem(403, "origin", "must not be there: a web page may not control the vendor")
         name = call.path.removeprefix(PREFIX)
         methods = self._routes.get(name)
         if methods is None:
