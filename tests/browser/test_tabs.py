@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from browser_world import TOKEN, World, create
+from browser_world import ADA, SCRIPT, TOKEN, World, create
 from playwright.sync_api import Page
 
 Opening = Callable[..., Page]
@@ -78,6 +78,23 @@ def test_a_reload_keeps_the_guest(open_page: Opening, world: World) -> None:
     create(page, world)
     assert page.evaluate("() => guest.token()") == token
     assert world.mints == 1
+
+
+def test_a_page_hears_of_the_token_that_was_stored(open_page: Opening, world: World) -> None:
+    """Else a reload would not know for how many seconds it may still rely on it."""
+    page = open_page()
+    token = page.evaluate("() => guest.token()")
+    page.reload()
+    heard = page.evaluate(
+        """async ([module, options]) => {
+            const { createGuest } = await import(module);
+            const guest = createGuest(options);
+            return new Promise((done) => guest.addEventListener("token", ({ detail }) => done(detail)));
+        }""",
+        [f"{world.site}{SCRIPT}", {"identity": ADA, "endpoint": f"{world.site}{TOKEN}"}],
+    )
+    assert heard["token"] == token
+    assert 1700 < heard["expiresIn"] <= 1800
 
 
 @pytest.mark.parametrize(("storage", "over_reload", "in_a_new_tab"), [

@@ -28,7 +28,7 @@ export interface GuestError extends Error {
 }
 
 export interface GuestEvents {
-  /** Another token is in use from now on. */
+  /** Another token is in use from now on; told of a stored one too. */
   token: CustomEvent<{ token: string; expiresIn: number }>;
   /** The token ran out, and no other could be had; the next call, wake-up or reconnect tries again. */
   expired: CustomEvent<GuestError | Error>;

@@ -1,4 +1,4 @@
-/** The browser's side of guestpass: gets a token, keeps it fresh, sends it. See docs/browser.md. */
+/** The browser's side of guestpass: gets a token, keeps it fresh, sends it. */
 export function createGuest(options) {
   const { endpoint = "/guestpass/token", origins = [], header = "X-Guest-Token" } = options;
   const { storage = "localStorage", identity: { name, email } } = options;
@@ -10,10 +10,12 @@ export function createGuest(options) {
   const closing = new AbortController();
   const { signal } = closing;
   const guest = Object.assign(new EventTarget(), { fetch: guestFetch, token, webSocket, close });
-  const emit = (type, detail) => guest.dispatchEvent(new CustomEvent(type, { detail }));
+  // Later, as a new page listens only then.
+  const emit = (type, detail) =>
+    queueMicrotask(() => guest.dispatchEvent(new CustomEvent(type, { detail })));
   let record, deadline, lead, flight, failure, timer;
 
-  // One clock may stop while the machine sleeps, one may be stepped: too early only costs a call.
+  // One clock may stop in sleep, one may be stepped: too early only costs a call.
   const left = () => (record ? Math.min(deadline - performance.now(), record.ends - Date.now()) : 0);
 
   /** Adopt what expires later by the server's clock, or what was given `instead`. */
@@ -64,7 +66,7 @@ export function createGuest(options) {
     if (performance.now() < failure?.until) throw failure.error;
     const turn = () => (recall(), record?.token === stale || left() <= 0) && ask(record?.token);
     try {
-      // No Web Locks on plain http: each tab for itself.
+      // Plain http has no Web Locks.
       await (navigator.locks?.request(key, { signal }, turn) ?? turn());
       failure = null;
     } catch (error) {
@@ -93,7 +95,7 @@ export function createGuest(options) {
 
   async function token() {
     signal.throwIfAborted();
-    // An old one may be within its grace.
+    // An old one may be in its grace.
     if (left() <= 0) await renew(record?.token).catch((error) => record || Promise.reject(error));
     return record.token;
   }
@@ -102,7 +104,7 @@ export function createGuest(options) {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!trusted.includes(origin)) return fetch(request);
-    // A redirect to another origin would take the token along.
+    // A redirect elsewhere would take the token along.
     const bound = origin === location.origin ? { mode: "same-origin" } : { redirect: "error" };
     const again = !(init?.body instanceof ReadableStream) && request.clone();
     const used = await token();
