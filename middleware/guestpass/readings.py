@@ -58,7 +58,7 @@ class Readings:
             "requests_total": counted("requests_total", decisions),
             "refusals_total": counted("refusals_total", tally.refusals),
             "verifications_total": counted("verifications_total", tally.verifications),
-            "cache_hits_total": {"": float(gate.cache.hits)},
+            "cache_hits_total": {"": float(gate.cache.hits + tally.fresh)},  # the short way counts once
             "cache_misses_total": {"": float(gate.cache.misses)},
             "remembered_tokens": counted("remembered_tokens", self._lives()),
             "rotations_total": counted("rotations_total", tally.rotations),

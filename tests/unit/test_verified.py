@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from guestpass.core.decision import Genuine
 from guestpass.core.identity import guest_of
-from guestpass.core.model import Claims, Thumbprint, TokenDigest, TokenId, UnixTime
+from guestpass.core.model import Claims, Thumbprint, TokenDigest, TokenId, UnixTime, token_digest
 from guestpass.verified import Entry, VerifiedTokens
 
 CLAIMS = Claims(
@@ -89,3 +89,40 @@ def test_a_verdict_from_before_something_was_dropped_is_not_kept() -> None:
     cache.drop_where(lambda entry: False)
     cache.put(digest(7), entry(), generation=generation)
     assert cache.get(digest(7)) is None
+
+
+def holding(*tokens: bytes, most: int = 8) -> VerifiedTokens:
+    cache = VerifiedTokens(most)
+    for token in tokens:
+        cache.put(token_digest(token), entry(token.decode()), generation=cache.generation)
+    return cache
+
+
+def test_a_recent_token_is_found_by_its_octets_at_each_asking() -> None:
+    cache = holding(b"a")
+    assert cache.recent(b"b") is None
+    assert cache.recent(b"a") is cache.recent(b"a") is cache.get(token_digest(b"a"))
+
+
+def test_a_token_that_is_forgotten_is_not_recent_either() -> None:
+    cache = holding(b"a", b"b")
+    assert cache.recent(b"a") is not None
+    assert cache.recent(b"b") is not None
+    cache.drop_keys(frozenset({Thumbprint("a")}))
+    assert cache.recent(b"a") is None
+    assert cache.recent(b"b") is not None
+
+
+def test_a_recent_token_stays_through_generations_only_by_being_asked_for() -> None:
+    cache = holding(b"a")
+    assert cache.recent(b"a") is not None
+    for number in range(8):
+        cache.put(digest(number), entry(), generation=cache.generation)
+    assert cache.recent(b"a") is None
+
+
+def test_the_tokens_kept_by_their_octets_are_few() -> None:
+    tokens = [b"%d" % number for number in range(1_500)]
+    cache = holding(*tokens, most=4_000)
+    assert all(cache.recent(token) is not None for token in tokens)
+    assert len(cache._latest) <= 1_024 < len(cache)
