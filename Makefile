@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "guestpass needs Python 3.11 or later" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[server,redis,metrics]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[server,redis,metrics,tracing]" --group dev
 	@touch $@
 
 system-packages: ## Install the programs that tests start, where that is allowed.

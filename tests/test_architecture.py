@@ -18,10 +18,11 @@ GATE_ROOM = {
     "verifier", "verified", "revocation",
     "prefetch", "assertions",
     "budget", "minting", "pool", "ports",
-    "recorded", "sessions",
+    "recorded", "sessions", "traced_gate",
 }  # fmt: skip
 WIRING = {
     "admin", "assertion_wiring", "backends", "fleet", "happenings", "readings", "session_wiring", "state",
+    "tracing_wiring",
 }  # fmt: skip
 BASE = {"errors", "core"}
 
@@ -31,10 +32,11 @@ OURS: dict[str, set[str]] = {
     "core": {"errors"},
     "events": {"errors"},
     "metrics": set(),
-    "gate room": BASE | {"events", "metrics"},
-    "adapters": BASE | {"events", "metrics", "ports"},
+    "spans": BASE,
+    "gate room": BASE | {"events", "metrics", "spans"},
+    "adapters": BASE | {"events", "metrics", "ports", "spans"},
     "upstream": BASE | {"metrics"},
-    "asgi": BASE | {"events", "metrics", "ports", "gate room"},
+    "asgi": BASE | {"events", "metrics", "ports", "gate room", "spans"},
     "config": BASE,
     "fake_vendor": BASE,
     "simulation": BASE,
@@ -53,6 +55,7 @@ THEIRS: dict[str, set[str]] = {
     "core": set(),
     "events": set(),
     "metrics": set(),
+    "spans": {"opentelemetry"},
     "gate room": {"anyio"},
     "adapters": {"anyio"},
     "upstream": {"httptools", "websockets"},

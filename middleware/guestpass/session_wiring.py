@@ -6,6 +6,7 @@ from guestpass.adapters.memory_sessions import MemorySessions
 from guestpass.config import Settings
 from guestpass.errors import ConfigError
 from guestpass.ports import Clock, Logins
+from guestpass.tracing_wiring import build_tracing
 
 
 def build_logins(settings: Settings, hosts: Hosts, clock: Clock) -> Logins:
@@ -30,5 +31,6 @@ def build_logins(settings: Settings, hosts: Hosts, clock: Clock) -> Logins:
         ),
         sessions=sessions,
         clock=clock,
+        http=build_tracing(settings.tracing).http(),
     )
     return Logins(codes, sessions)

@@ -44,6 +44,7 @@ from guestpass.ports import Clock, KeySource, Logins, TokenIssuer, Verifier
 from guestpass.recorded import RecordedVerifier
 from guestpass.session_wiring import build_logins
 from guestpass.state import State, build_state
+from guestpass.tracing_wiring import build_tracing
 from guestpass.verifier import JwksVerifier
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def build_gate(settings: Settings, kind: type[G], parts: Parts, state: State, cl
         ConfigError: A setting is missing, or two do not go together.
     """
     verify, policy, limits = settings.verify, settings.policy, settings.limits
-    return kind(
-        verifier=_verifier(settings, parts, clock),
-        issuer=parts.issuer,
-        store=state.store,
+    tracing = build_tracing(settings.tracing)
+    return tracing.gate(kind)(
+        verifier=tracing.verifier(_verifier(settings, parts, clock)),
+        issuer=tracing.issuer(parts.issuer),
+        store=tracing.store(state.store),
         clock=clock,
         policy=policy,
         rules=settings.rules,
@@ -151,6 +153,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
         ),
         clock=clock,
         settings=_routes(issuer),
+        http=build_tracing(settings.tracing).http(),
     )
     return Parts(minting, build_keys(settings, clock), None)
 
@@ -201,10 +204,10 @@ def build_app(settings: Settings) -> ASGIApp:
     parts, state = build_parts(settings, clock), build_state(settings.store, clock)
     gate = build_gate(settings, Gate, parts, state, clock)
     asserters = build_assertions(settings, clock)
-    backend: ASGIApp = proxy
+    backend = build_tracing(settings.tracing).upstream(proxy)
     if asserters is not None:
         gate.add_jobs(asserters.keys.run)
-        backend = Asserting(proxy, asserters.assertions)
+        backend = Asserting(backend, asserters.assertions)
     guarded: ASGIApp = GuestTokenMiddleware(backend, gate=gate)
     if settings.headers.cors_answer and gate.surface.cors is not None:
         guarded = AnsweringCors(guarded, gate.surface.cors)
@@ -255,7 +258,8 @@ def _site(
     rings = [ring.keys for ring in (parts.published, asserters) if ring is not None]
     if rings:
         own[PUBLISHED_KEYS] = PublishedKeys(partial(jwks_of, *rings))
-    public: ASGIApp = Site(app, {path: app for path, app in own.items() if path is not None})
+    site = Site(app, {path: app for path, app in own.items() if path is not None})
+    public = build_tracing(settings.tracing).server(site, gate, server)
     if server.admin_port is not None:
         from guestpass.admin import build_admin  # noqa: PLC0415  it knows the proxy, whose engine is an extra
 

@@ -10,6 +10,7 @@ from guestpass.config.sections import (
     ServerSettings,
     Settings,
     StoreSettings,
+    TracingSettings,
 )
 from guestpass.config.table import Setting, describe, reference
 from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
@@ -28,6 +29,7 @@ __all__ = [
     "Setting",
     "Settings",
     "StoreSettings",
+    "TracingSettings",
     "UpstreamSettings",
     "VerifySettings",
     "describe",

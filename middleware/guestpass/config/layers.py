@@ -21,6 +21,7 @@ from guestpass.config.sections import (
     ServerSettings,
     Settings,
     StoreSettings,
+    TracingSettings,
 )
 from guestpass.config.shapes import RULE_DEFAULTS, SECTIONS, hints
 from guestpass.config.upstream_sections import RouteSettings, UpstreamSettings
@@ -47,6 +48,7 @@ class _Layered(BaseSettings):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     headers: HeaderSettings = Field(default_factory=HeaderSettings)
     assertion: AssertionSettings = Field(default_factory=AssertionSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     rules: tuple[Rule, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 

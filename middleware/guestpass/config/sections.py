@@ -224,6 +224,17 @@ class HeaderSettings(Sources):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TracingSettings:
+    """Spans for OpenTelemetry; where they go is said by its own variables, `OTEL_*`.
+
+    Attributes:
+        enabled: Make spans, and pass the context of the trace to the issuer and to the backend.
+    """
+
+    enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set, a section each."""
 
@@ -237,6 +248,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     headers: HeaderSettings = field(default_factory=HeaderSettings)
     assertion: AssertionSettings = field(default_factory=AssertionSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     rules: tuple[Rule, ...] = ()
     routes: tuple[RouteSettings, ...] = ()
 
