@@ -82,7 +82,7 @@ class RedisServer:
                 else:
                     return
 
-    async def command(self, *words: str | float) -> Any:
+    async def command(self, *words: str | bytes | float) -> Any:
         """One command on a connection of its own, past everything that is tested."""
         async with Redis(port=self.port, socket_timeout=5) as client:
             return await client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py's

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import anyio
 
 from guestpass.core.model import MonotonicTime, TokenId
-from guestpass.errors import Fault, IssuerMisconfigured, TokenError, Unavailable
+from guestpass.errors import Fault, IssuerMisconfigured, StoreUnavailable, TokenError, Unavailable
 from guestpass.ports import Clock, IssuerPause
 
 _FIRST: Final = 1.0
@@ -81,6 +81,8 @@ class IssuerHealth:
         """Judge the issuer by what the block does: a fault closes, an answer of any kind opens."""
         try:
             yield
+        except StoreUnavailable:
+            raise  # ours, and not the issuer's: it may be asked again as soon as the store is back
         except Fault as fault:
             self.failed(fault)
             raise

@@ -289,6 +289,18 @@ class MintBudgetSpent(Unavailable):
         return "mint_budget"
 
 
+class StoreUnavailable(Unavailable):
+    """What the fleet shares is out of reach now; says nothing of the issuer, and comes back by itself."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, retry_after=1.0)  # twice as long as between two probes
+
+    @property
+    def reason(self) -> str:
+        """Always `store`."""
+        return "store"
+
+
 class PoolExhausted(Unavailable):
     """Every connection to a backend is in use, and the queue for one is full or too slow."""
 

@@ -75,27 +75,10 @@ class Exchange:
         if entry.genuine.claims.identity != identity:
             other = ClaimInvalid("identity", "the current token is for another one")
             return await self._replace(identity, Outcome.REPLACED_OTHER_IDENTITY, other)
-        return await self._continue(identity, current, entry.genuine)
-
-    async def _continue(self, identity: Identity, current: RawToken, genuine: Genuine) -> Issued:
-        gate = self.gate
-        decision = decide(genuine, gate.policy, anonymous=False, now=gate.clock.time())
-        match decision:
-            case Forward():
-                return Issued(current, genuine.claims.expires_at, Outcome.SAME)
-            case Rotate(_, required):
-                try:
-                    deadline = gate.policy.mint_deadline
-                    successor = await gate.rotation.rotate(current, genuine, deadline=deadline)
-                except GuestpassError:
-                    if required:
-                        raise
-                    # A failed mint never takes a valid token away from anyone.
-                    return Issued(current, genuine.claims.expires_at, Outcome.SAME)
-                return Issued(successor.token, successor.expires_at, Outcome.ROTATED)
-            case Reject(error):
-                return await self._replace(identity, Outcome.REPLACED_EXPIRED, error)
-        assert_never(decision)
+        gone_on = await _gone_on(self.gate, current, entry.genuine)
+        if isinstance(gone_on, TokenError):
+            return await self._replace(identity, Outcome.REPLACED_EXPIRED, gone_on)
+        return gone_on
 
     async def _replace(self, identity: Identity, outcome: Outcome, error: TokenError) -> Issued:
         if self.refuse_invalid:
@@ -112,3 +95,37 @@ class Exchange:
                 raise TooManyRequests(str(exc), retry_after=exc.retry_after) from exc
         events.emit(events.ENDPOINT_MINTED, reason=outcome.value)
         return Issued(minted.token, minted.expires_at, outcome)
+
+
+async def go_on(gate: Gate, current: RawToken, genuine: Genuine) -> Issued:
+    """The current token while it is fresh, its successor from then on.
+
+    Raises:
+        TokenError: It is past its grace, or expired and the issuer refuses a successor.
+        Fault: It has expired, and no successor can be had now.
+    """
+    gone_on = await _gone_on(gate, current, genuine)
+    if isinstance(gone_on, TokenError):
+        raise gone_on
+    return gone_on
+
+
+async def _gone_on(gate: Gate, current: RawToken, genuine: Genuine) -> Issued | TokenError:
+    """As `go_on`, but that the token is past everything is a value: what the issuer refuses is not."""
+    decision = decide(genuine, gate.policy, anonymous=False, now=gate.clock.time())
+    match decision:
+        case Forward():
+            return Issued(current, genuine.claims.expires_at, Outcome.SAME)
+        case Rotate(_, required):
+            try:
+                deadline = gate.policy.mint_deadline
+                successor = await gate.rotation.rotate(current, genuine, deadline=deadline)
+            except GuestpassError:
+                if required:
+                    raise
+                # A failed mint never takes a valid token away from anyone.
+                return Issued(current, genuine.claims.expires_at, Outcome.SAME)
+            return Issued(successor.token, successor.expires_at, Outcome.ROTATED)
+        case Reject(error):
+            return error
+    assert_never(decision)

@@ -1,6 +1,7 @@
 """What the gate needs from the world outside, as promises of behaviour; adapters keep them."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -190,12 +191,28 @@ class SessionStore(Protocol):
     where the record is out of reach.
     """
 
+    async def ready(self) -> None:
+        """Return if something could be recorded now: asked before a code is spent, which works once."""
+        ...
+
+    def held(self, name: str, *, lease: float) -> AbstractAsyncContextManager[Session | None]:
+        """Have a session alone, among all workers, as whoever had it last has left it; None: it is over.
+
+        A refresh token may work once, so nobody may use it without this. Waits while another has it, for
+        `lease` seconds at most, after which that one counts as dead.
+        """
+        ...
+
     async def open(self, session: Session, token: RawToken, recorded: Recorded) -> None:
         """Record a new session and its first token."""
         ...
 
     async def extend(self, session: Session, token: RawToken, recorded: Recorded) -> bool:
-        """Record one more token of a session; False, and nothing is recorded, if the session was closed."""
+        """Record one more token of a session; False, and nothing is recorded, if the session was closed.
+
+        If it raises `Unavailable`, the session is still kept for when the record is back: what the issuer
+        gave for a refresh token that works once must not be lost.
+        """
         ...
 
     async def recorded(self, token: RawToken) -> Recorded | None:
@@ -208,6 +225,10 @@ class SessionStore(Protocol):
 
     async def close(self, name: str) -> Session | None:
         """End a session, and so every token of it; what it was, for exactly one caller."""
+        ...
+
+    async def run(self) -> None:
+        """Record what could not be recorded when it came, for ever. Optional: `held` does so too."""
         ...
 
 

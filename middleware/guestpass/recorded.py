@@ -1,7 +1,5 @@
 """Whether a token is genuine by our own record of what was issued, where no keys are published."""
 
-import anyio
-
 from guestpass.core.decision import Genuine, Invalid
 from guestpass.core.jws import MAX_TOKEN
 from guestpass.core.model import MonotonicTime, RawToken
@@ -26,16 +24,27 @@ class RecordedVerifier:
         self, sessions: SessionStore, *, name_claim: str = "name", email_claim: str = "email"
     ) -> None:
         self._sessions = sessions
+        self._reached = False
         self._name_claim = name_claim
         self._email_claim = email_claim
 
     @property
     def recheck_at(self) -> MonotonicTime:
-        """Never: no keys grow old; a session that ends takes its tokens out by `gate.revocations`."""
-        return MonotonicTime(float("inf"))
+        """Always until the record was reached once, and never after: no keys grow old.
+
+        A session that ends takes its tokens out by `gate.revocations`. While the record is away, tokens whose
+        verdict is remembered pass.
+        """
+        return MonotonicTime(float("inf" if self._reached else "-inf"))
 
     async def recheck(self) -> None:
-        """Do nothing, as nothing is ever due."""
+        """Reach for the record, so that a worker that never had it says that it is not ready.
+
+        Raises:
+            Unavailable: It is out of reach.
+        """
+        await self._sessions.ready()
+        self._reached = True
 
     async def verify(self, token: RawToken) -> Genuine | Invalid:
         """Look the token up.
@@ -55,5 +64,5 @@ class RecordedVerifier:
         """Drop `callback`: there are no keys to retire."""
 
     async def run(self) -> None:
-        """Wait for ever."""
-        await anyio.sleep_forever()
+        """Look after the record, for ever."""
+        await self._sessions.run()

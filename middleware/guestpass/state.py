@@ -7,12 +7,22 @@ from guestpass.adapters.degrading_limiter import DegradingLimiter
 from guestpass.adapters.degrading_store import DegradingStore
 from guestpass.adapters.memory_pool import MemoryPool
 from guestpass.adapters.memory_revocations import MemoryRevocations
+from guestpass.adapters.memory_sessions import MemorySessions
 from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.config import Rate, StoreSettings
 from guestpass.core.model import Identity
 from guestpass.errors import ConfigError
-from guestpass.ports import Clock, IssuerPause, Job, Limiter, RevocationLog, TokenPool, TokenStore
+from guestpass.ports import (
+    Clock,
+    IssuerPause,
+    Job,
+    Limiter,
+    RevocationLog,
+    SessionStore,
+    TokenPool,
+    TokenStore,
+)
 
 _NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
 
@@ -24,6 +34,10 @@ class State(Protocol):
     revocations: RevocationLog
     pause: IssuerPause | None
     jobs: tuple[Job, ...]
+
+    def sessions(self) -> SessionStore:
+        """The record of what was issued to guests who log in."""
+        ...
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """A limit of that name; None where there is none."""
@@ -53,6 +67,10 @@ class LocalState:
         self.pause: IssuerPause | None = None  # nobody else to tell
         self.jobs: tuple[Job, ...] = ()
 
+    def sessions(self) -> SessionStore:
+        """As `State.sessions`; it ends with the process."""
+        return MemorySessions(self._clock)
+
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """As `State.limiter`."""
         del name  # each is an object of its own here
@@ -76,6 +94,7 @@ class SharedState:
         from guestpass.adapters.redis_pause import RedisPause  # noqa: PLC0415  as above
         from guestpass.adapters.redis_pool import RedisPool  # noqa: PLC0415  as above
         from guestpass.adapters.redis_revocations import RedisRevocations  # noqa: PLC0415  as above
+        from guestpass.adapters.redis_sessions import RedisSessions  # noqa: PLC0415  as above
         from guestpass.adapters.redis_store import RedisStore  # noqa: PLC0415  as above
         from guestpass.adapters.sealing import Sealing  # noqa: PLC0415  needed here only
 
@@ -85,11 +104,16 @@ class SharedState:
         self._clock = clock
         self._limiter_class = RedisLimiter
         self._pool_class = RedisPool
+        self._sessions_class = RedisSessions
         shared = RedisStore(self._link, self._sealing, clock)
         self.store: TokenStore = DegradingStore(shared, self._local.store)
         self.revocations: RevocationLog = RedisRevocations(self._link, self._sealing, clock)
         self.pause: IssuerPause | None = RedisPause(self._link)
         self.jobs: tuple[Job, ...] = (self._link.run,)
+
+    def sessions(self) -> SessionStore:
+        """As `State.sessions`; while Redis is away it says so, as no process knows what another issued."""
+        return self._sessions_class(self._link, self._sealing, self._clock)
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """As `State.limiter`: each name is one limit for the whole fleet."""

@@ -124,8 +124,8 @@ def _verifier(settings: Settings, parts: Parts, clock: Clock) -> Verifier:
     )
 
 
-def build_parts(settings: Settings, clock: Clock) -> Parts:
-    """Build the issuer and the source of its keys."""
+def build_parts(settings: Settings, clock: Clock, state: State) -> Parts:
+    """Build the issuer and the source of its keys; `state` keeps what its guests were given."""
     issuer, verify = settings.issuer, settings.verify
     issuer.require_credentials()
     if issuer.kind == "local":
@@ -142,7 +142,7 @@ def build_parts(settings: Settings, clock: Clock) -> Parts:
         )
         return Parts(local, _configured_keys(verify, clock) or local.key_source(), local)
     if issuer.kind == "webdeployments":
-        logins = build_logins(settings, _hosts(issuer), clock)
+        logins = build_logins(settings, _hosts(issuer), clock, state.sessions())
         return Parts(logins.issuer, None, logins=logins)
     if issuer.client_id is None or issuer.client_secret is None:
         raise ConfigError("issuer.client_id", "must be set, and issuer.client_secret too")
@@ -201,7 +201,8 @@ def build_app(settings: Settings) -> ASGIApp:
     from guestpass.backends import build_proxy  # noqa: PLC0415  the proxy's engine is an extra
 
     clock, proxy = SystemClock(), build_proxy(settings)
-    parts, state = build_parts(settings, clock), build_state(settings.store, clock)
+    state = build_state(settings.store, clock)
+    parts = build_parts(settings, clock, state)
     gate = build_gate(settings, Gate, parts, state, clock)
     asserters = build_assertions(settings, clock)
     backend = build_tracing(settings.tracing).upstream(proxy)
@@ -224,7 +225,8 @@ def build_forward_auth(settings: Settings) -> ASGIApp:
     server, clock = settings.server, SystemClock()
     if not server.trusted_proxies:
         settings = replace(settings, server=replace(server, trusted_proxies=LOOPBACK))
-    parts, state = build_parts(settings, clock), build_state(settings.store, clock)
+    state = build_state(settings.store, clock)
+    parts = build_parts(settings, clock, state)
     gate = build_gate(settings, Gate, parts, state, clock)
     return _site(ForwardAuth(gate), gate, settings, parts, state)
 
@@ -272,7 +274,7 @@ def gate_from_env(kind: type[G]) -> G:
     settings, clock = load(None, os.environ), SystemClock()
     refuse_assertions(settings)
     state = build_state(settings.store, clock)
-    return build_gate(settings, kind, build_parts(settings, clock), state, clock)
+    return build_gate(settings, kind, build_parts(settings, clock, state), state, clock)
 
 
 def app_from_env() -> ASGIApp:

@@ -31,7 +31,7 @@ from guestpass.gate import Gate
 from guestpass.ports import Logins, Revocation
 from guestpass.recorded import RecordedVerifier
 from guestpass.revocation import Revocations
-from guestpass.session_wiring import build_logins
+from guestpass.session_wiring import require_shared_record
 from guestpass.testing import FakeVendor, serving
 
 pytestmark = pytest.mark.anyio
@@ -332,21 +332,26 @@ async def test_a_refresh_that_a_logout_overtakes_gives_nothing_out(shop: Shop) -
 ENV = {"GUESTPASS_ISSUER__KIND": "webdeployments", "GUESTPASS_ISSUER__DEPLOYMENT_ID": "d"}
 
 
+def test_several_processes_without_a_shared_record_are_refused_at_start() -> None:
+    """Each would refuse what the others gave out."""
+    with pytest.raises(ConfigError) as caught:
+        require_shared_record(load(None, {**ENV, "GUESTPASS_SERVER__WORKERS": "2"}))
+    assert caught.value.field == "store.url"
+
+
 @pytest.mark.parametrize(
-    ("more", "field"),
+    "more",
     [
-        ({"GUESTPASS_SERVER__WORKERS": "2"}, "server.workers"),
-        (
-            {"GUESTPASS_STORE__URL": "redis://127.0.0.1:1/0", "GUESTPASS_STORE__SECRET": "s" * 32},
-            "store.url",
-        ),
+        {},
+        {
+            "GUESTPASS_SERVER__WORKERS": "2",
+            "GUESTPASS_STORE__URL": "redis://127.0.0.1:1/0",
+            "GUESTPASS_STORE__SECRET": "s" * 32,
+        },
     ],
 )
-async def test_more_than_one_process_is_refused_at_start(more: dict[str, str], field: str) -> None:
-    """The record of what was issued is one process' own."""
-    with pytest.raises(ConfigError) as caught:
-        build_logins(load(None, {**ENV, **more}), gateway_hosts("http://127.0.0.1:1"), HeldClock())
-    assert caught.value.field == field
+def test_one_process_or_a_shared_record_will_do(more: dict[str, str]) -> None:
+    require_shared_record(load(None, {**ENV, **more}))
 
 
 async def test_a_gate_without_logins_has_no_session_endpoint(shop: Shop) -> None:

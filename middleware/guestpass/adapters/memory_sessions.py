@@ -1,6 +1,10 @@
 """What one process remembers of sessions and of the tokens that were issued in them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
+
+import anyio
 
 from guestpass.adapters.aging import Aging
 from guestpass.core.model import RawToken, TokenDigest
@@ -18,6 +22,22 @@ class MemorySessions:
         self._clock = clock
         self._sessions: Aging[str, Session] = Aging(most)
         self._tokens: Aging[TokenDigest, Recorded] = Aging(4 * most)
+        self._holders: dict[str, anyio.Event] = {}
+
+    async def ready(self) -> None:
+        """Return: memory is always at hand."""
+
+    @asynccontextmanager
+    async def held(self, name: str, *, lease: float) -> AsyncIterator[Session | None]:
+        """As the port says; the lease is of no use, as a holder that dies takes its memory with it."""
+        del lease
+        while (holder := self._holders.get(name)) is not None:
+            await holder.wait()
+        self._holders[name] = anyio.Event()
+        try:
+            yield await self.session(name)
+        finally:
+            self._holders.pop(name).set()
 
     async def open(self, session: Session, token: RawToken, recorded: Recorded) -> None:
         """As the port says."""
@@ -27,9 +47,10 @@ class MemorySessions:
 
     async def extend(self, session: Session, token: RawToken, recorded: Recorded) -> bool:
         """As the port says."""
-        if await self.session(session.name) is None:
+        known = await self.session(session.name)
+        if known is None:
             return False
-        await self.open(session, token, recorded)
+        await self.open(session.merged(known, now=self._clock.time()), token, recorded)
         return True
 
     async def recorded(self, token: RawToken) -> Recorded | None:
@@ -44,3 +65,7 @@ class MemorySessions:
     async def close(self, name: str) -> Session | None:
         """As the port says."""
         return self._sessions.pop(name, self._clock.time())
+
+    async def run(self) -> None:
+        """Wait for ever: nothing is ever left to be recorded."""
+        await anyio.sleep_forever()

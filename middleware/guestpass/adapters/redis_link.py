@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from guestpass.adapters.breaker import Breaker
 from guestpass.adapters.patience import Patience
 from guestpass.adapters.redis_client import Client, close, connect
-from guestpass.errors import Unavailable
+from guestpass.errors import StoreUnavailable, Unavailable
 from guestpass.ports import Clock
 
 _DEADLINE: Final = 0.4
@@ -121,7 +121,7 @@ class RedisLink:
     async def _ready(self) -> None:
         _require_asyncio()
         if self.breaker.is_open and not (self.breaker.may_probe() and await self.probe()):
-            raise Unavailable("the shared store is out of reach")
+            raise StoreUnavailable("the shared store is out of reach")
 
     async def _within_deadline(self, operation: Callable[[], Awaitable[T]]) -> T:
         with Patience(_DEADLINE):
@@ -138,10 +138,10 @@ class RedisLink:
             # must not cost a fleet its store.
             if _WRONG_TYPE not in str(exc):
                 self.breaker.failed(type(exc).__name__)
-            raise Unavailable("the shared store refused") from exc
+            raise StoreUnavailable("the shared store refused") from exc
         except (RedisError, OSError, TimeoutError) as exc:
             self.breaker.failed(type(exc).__name__)
-            raise Unavailable("the shared store did not answer") from exc
+            raise StoreUnavailable("the shared store did not answer") from exc
 
 
 def _require_asyncio() -> None:

@@ -1,6 +1,7 @@
-"""`SessionEndpoint`: a guest logs in with an authorization code, and out again.
+"""`SessionEndpoint`: a guest logs in with an authorization code, goes on with a token, and logs out.
 
 POST {"code", "redirectUri", "codeVerifier"?, "nonce"?} -> {"token", "expires_at", "expires_in"}
+POST {"currentToken"} -> the same, for that token or its successor; 401 if it is no good: log in anew
 DELETE, with the token where any request carries it -> 204
 """
 
@@ -10,14 +11,18 @@ from starlette.types import Receive, Scope, Send
 
 from guestpass.asgi.json_endpoint import Call, JsonEndpoint, Reply, text, token_cookie, token_members
 from guestpass.asgi.messages import read_request
+from guestpass.core.jws import MAX_TOKEN
 from guestpass.core.model import RawToken, UnixTime
 from guestpass.core.session import Grant
-from guestpass.errors import TokenMissing
+from guestpass.errors import RequestInvalid, TokenMissing
+from guestpass.exchange import Issued
 from guestpass.gate import Gate
+from guestpass.minting import Minted
 from guestpass.ports import Limiter
 from guestpass.sessions import Sessions
 
-_MEMBERS: Final = frozenset({"code", "redirectUri", "codeVerifier", "nonce"})
+_RENEWAL: Final = "currentToken"
+_MEMBERS: Final = frozenset({"code", "redirectUri", "codeVerifier", "nonce", _RENEWAL})
 _MOST_CODE: Final = 4096
 _MOST_URI: Final = 2048
 _MOST_VERIFIER: Final = 128  # RFC 7636 §4.1
@@ -40,17 +45,22 @@ class SessionEndpoint:
         """
         self._gate = gate
         self._sessions = Sessions(gate)
-        handlers = {"POST": self._begin, "DELETE": self._end}
+        handlers = {"POST": self._post, "DELETE": self._end}
         self._endpoint = JsonEndpoint(gate, handlers, limiter=limiter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         await self._endpoint(scope, receive, send)
 
-    async def _begin(self, call: Call) -> Reply:
-        minted = await self._sessions.begin(_grant(await call.members(_MEMBERS)))
-        members = token_members(minted.token, minted.expires_at, now=self._gate.clock.time())
-        return Reply(200, members, token_cookie(self._gate, minted.token, minted.expires_at))
+    async def _post(self, call: Call) -> Reply:
+        members = await call.members(_MEMBERS)
+        had: Minted | Issued
+        if _RENEWAL in members:
+            had = await self._sessions.renew(_current(members), client=call.client)
+        else:
+            had = await self._sessions.begin(_grant(members))
+        answer = token_members(had.token, had.expires_at, now=self._gate.clock.time())
+        return Reply(200, answer, token_cookie(self._gate, had.token, had.expires_at))
 
     async def _end(self, call: Call) -> Reply:
         token = self._gate.token_of(read_request(call.scope))
@@ -59,6 +69,13 @@ class SessionEndpoint:
         await self._sessions.end(token, client=call.client)
         # A page cannot take an HttpOnly cookie away itself: it ends with an age of zero.
         return Reply(204, headers=token_cookie(self._gate, _ENDED, UnixTime(0)))
+
+
+def _current(members: dict[str, Any]) -> RawToken:
+    if len(members) > 1:
+        raise RequestInvalid(f"{_RENEWAL}: must stand alone")
+    # What is not ASCII is no token, which the verifier says, not we.
+    return RawToken(text(members, _RENEWAL, MAX_TOKEN, required=True).encode("utf-8", "surrogatepass"))
 
 
 def _grant(members: dict[str, Any]) -> Grant:

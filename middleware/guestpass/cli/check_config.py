@@ -8,6 +8,7 @@ import click
 
 from guestpass import config as configuration
 from guestpass.cli.options import config_option
+from guestpass.session_wiring import require_shared_record
 
 
 @click.command("check-config")
@@ -23,6 +24,7 @@ def command(config: Path | None, *, reference: bool) -> None:
         return
     settings = configuration.load(config, os.environ)
     settings.issuer.require_credentials()
+    require_shared_record(settings)
     for line in _differences(settings):
         click.echo(line)
     if settings.server.workers > 1 and not settings.store.shared:

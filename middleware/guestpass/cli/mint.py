@@ -3,19 +3,23 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import anyio
 import click
 
 from guestpass.adapters.system_clock import SystemClock
-from guestpass.cli.app import Failure
+from guestpass.cli.app import Failure, Misuse
 from guestpass.cli.options import config_option
 from guestpass.config import Settings, load
 from guestpass.core.decision import Genuine, Invalid
 from guestpass.core.model import Identity, RawToken, short
 from guestpass.errors import GuestpassError, IssuerMisconfigured, TokenRefused
+from guestpass.state import build_state
 from guestpass.verifier import JwksVerifier
 from guestpass.wiring import build_parts
+
+_LOGIN: Final = "guestpass doctor --login - tries a code of theirs."
 
 
 @click.command("mint")
@@ -40,9 +44,12 @@ async def _mint(settings: Settings, identity: Identity) -> tuple[RawToken, Genui
 
     Raises:
         Failure: The issuer gives none, or one that the gate would refuse.
+        Misuse: The issuer takes codes only.
     """
     clock, verify = SystemClock(), settings.verify
-    parts = build_parts(settings, clock)
+    parts = build_parts(settings, clock, build_state(settings.store, clock))
+    if parts.logins is not None:
+        raise Misuse("guests log in for themselves with issuer.kind 'webdeployments'.", advice=_LOGIN)
     verifier = JwksVerifier(
         parts.keys,
         settings.claim_rules(),

@@ -22,6 +22,7 @@ from guestpass.config.environment import CONFIG_FILE
 from guestpass.config.shapes import variable
 from guestpass.errors import ConfigError
 from guestpass.logs import logging_config
+from guestpass.session_wiring import require_shared_record
 
 Parser = Literal["auto", "h11", "httptools"]
 Overrides = dict[str, dict[str, object]]
@@ -121,6 +122,7 @@ def _check(settings: Settings) -> None:
             "no vendor is configured: set GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_ENVIRONMENT"
             " (or GUESTPASS_ISSUER__KIND=local to sign tokens here)."
         )
+    require_shared_record(settings)
     if server.admin_port is not None and server.admin_port == server.port != 0:
         raise ConfigError("server.admin_port", "must differ from server.port")
     if issuer.kind == "local" and issuer.key_file is None and server.workers > 1:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from guestpass.core import base64url, strict_json
@@ -12,6 +12,7 @@ from guestpass.core.model import Claims, RawToken, TokenId, UnixTime
 LONGEST: Final = 900.0
 """Seconds: the vendor's tokens of this kind live no longer, whatever one of them may say."""
 
+_NO_TOKEN: Final = UnixTime(0.0)
 _PARTS: Final = 3
 
 
@@ -51,17 +52,34 @@ class Session:
         subject: Who the guest is, from the first token on.
         refresh_token: What the next token is had for. Never leaves the server.
         tokens: Every token of it that may still be alive, and until when it has to be remembered.
+        latest: The youngest of them; None before there is one.
+        latest_ends: When that one ends.
     """
 
     name: str
     subject: str
     refresh_token: str = field(repr=False)
     tokens: Mapping[TokenId, UnixTime]
+    latest: RawToken | None = None
+    latest_ends: UnixTime = _NO_TOKEN
 
     @property
     def until(self) -> UnixTime:
         """When its last token is past everything, so that nobody can ask for another one."""
         return max(self.tokens.values())
+
+    def later_than(self, recorded: Recorded, *, now: UnixTime) -> RawToken | None:
+        """The token that whoever carries an earlier one is to have, if it was had already and is alive."""
+        return self.latest if self.latest_ends > max(recorded.expires_at, now) else None
+
+    def merged(self, other: "Session", *, now: UnixTime) -> "Session":
+        """Both, where two have gone on from one state: what belongs to the youngest token, and all others.
+
+        Those that nobody has to remember any more are left out.
+        """
+        ahead = self if self.latest_ends >= other.latest_ends else other
+        tokens = {**other.tokens, **self.tokens}
+        return replace(ahead, tokens={known: until for known, until in tokens.items() if now < until})
 
 
 def unverified_members(token: RawToken) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from guestpass.doctor import network, surroundings, tokens, vendor
 from guestpass.doctor.findings import Finding
 from guestpass.doctor.patient import Patient
 from guestpass.ports import Clock
+from guestpass.state import build_state
 from guestpass.wiring import build_parts, vendor_routes
 
 Check = Callable[[Patient], AsyncIterator[Finding]]
@@ -40,9 +41,9 @@ async def examine(
     Raises:
         ConfigError: A setting is missing, or two do not go together.
     """
-    patient = Patient(
-        settings=settings, parts=build_parts(settings, clock), clock=clock, identity=identity, path=path
-    )
+    state = build_state(settings.store, clock)
+    parts = build_parts(settings, clock, state)
+    patient = Patient(settings=settings, parts=parts, clock=clock, identity=identity, path=path)
     if settings.issuer.kind == "guesttoken":
         patient.hosts, patient.routes = vendor_routes(settings.issuer)
     try:

@@ -34,11 +34,13 @@ class WebDeploymentsSettings:
         deployment_id: The messaging deployment.
         redirect_uri: The one redirect URI that a code may have been had with; None: any.
         kept: Seconds past its end for which a token stays known, as it can still be exchanged for so long.
+        lease: Seconds for which one worker has a session to itself; more than a refresh may take.
     """
 
     deployment_id: str
     redirect_uri: str | None = None
     kept: float = 60.0
+    lease: float = 10.0
 
     def __post_init__(self) -> None:
         if not self.deployment_id:
@@ -100,6 +102,7 @@ class WebDeploymentsIssuer:
         """As the port says."""
         if self._settings.redirect_uri not in (None, grant.redirect_uri):
             raise GrantRefused("redirectUri: must be the one that is configured")
+        await self._sessions.ready()
         optional = {"codeVerifier": grant.code_verifier, "nonce": grant.nonce}
         oauth = {
             "code": grant.code,
@@ -126,12 +129,21 @@ class WebDeploymentsIssuer:
         return token
 
     async def rotate(self, token: RawToken, claims: Claims) -> RawToken:
-        """The session's next token: same guest, as the refresh token is the session's own."""
+        """The session's next token: same guest, as the refresh token is the session's own.
+
+        One at a time has the session: a refresh token may work once, and whoever comes second, with this
+        token or an earlier one, gets what the first one was given.
+        """
         del claims
         recorded = await self._sessions.recorded(token)
-        session = None if recorded is None else await self._sessions.session(recorded.session)
-        if session is None:
+        if recorded is None:
             raise TokenRefused("the session is over")
+        async with self._sessions.held(recorded.session, lease=self._settings.lease) as session:
+            if session is None:
+                raise TokenRefused("the session is over")
+            return session.later_than(recorded, now=self._clock.time()) or await self._refreshed(session)
+
+    async def _refreshed(self, session: Session) -> RawToken:
         answer = await self._refresh.ask("POST", _JSON, self._body(refreshToken=session.refresh_token))
         if not answers.succeeded(answer):
             if answer.status in _THEIRS:
@@ -160,15 +172,15 @@ class WebDeploymentsIssuer:
         return json.dumps({"deploymentId": self._settings.deployment_id, **members}).encode()
 
     def _with(self, session: Session, token: RawToken) -> tuple[Session, RawToken, Recorded]:
-        """The session with one more token, and without those that nobody can use any more."""
+        """The session with one more token."""
         now = self._clock.time()
         expires_at = expiry(unverified_members(token), now=now)
         recorded = Recorded(
             session=session.name, subject=session.subject, issued_at=now, expires_at=expires_at
         )
         until = UnixTime(expires_at + self._settings.kept)
-        alive = {known: end for known, end in session.tokens.items() if now < end}
-        return replace(session, tokens={**alive, token.id: until}), token, recorded
+        tokens = {**session.tokens, token.id: until}
+        return replace(session, tokens=tokens, latest=token, latest_ends=expires_at), token, recorded
 
     def _failed(self, route: Route, answer: Answer) -> NoReturn:
         fault: Fault
