@@ -5,6 +5,7 @@ the token is listed, with the reason.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -177,7 +178,12 @@ def test_a_legal_oddity_passes_all_three(case: Case) -> None:
     assert refusing(case.token) == []
 
 
-@pytest.mark.parametrize("case", hostile(KEYS), ids=str)
+def name(case: Case) -> str:
+    """The same in each process that runs tests, whose clocks differ."""
+    return re.sub(r"\d{10}", "T", str(case))
+
+
+@pytest.mark.parametrize("case", hostile(KEYS), ids=name)
 def test_we_accept_no_hostile_token_whoever_else_does(case: Case) -> None:
     assert not ours(case.token)
 

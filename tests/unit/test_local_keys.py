@@ -141,6 +141,7 @@ def test_a_private_key_decides_its_algorithm_as_pem_and_as_jwk(private: Any, alg
         JWK.generate(kty="RSA", size=1024).export().encode(),
         b'{"kty":"OKP","crv":"Ed25519","x":"s3cret-material","d":"s3cret-material"}',
     ],
+    ids=range(10),  # the same in each process that runs tests, unlike keys
 )
 def test_what_is_no_strong_private_key_is_refused_without_quoting_it(document: bytes) -> None:
     with pytest.raises(ConfigError) as caught:
