@@ -60,6 +60,16 @@ async def test_a_refresh_keeps_the_guest_and_not_the_jwt(client: VendorClient) -
     assert client.vendor.web.refreshes == 1
 
 
+async def test_a_refresh_token_can_be_told_to_work_once(client: VendorClient) -> None:
+    client.vendor.web.single_use = True
+    first = await session(client)
+    answer = await client.ask("POST", REFRESH, json=refresh_of(first))
+    assert set(answer.json()) == {"jwt", "refreshToken"}
+    again = await client.ask("POST", REFRESH, json=refresh_of(first))
+    assert (again.status_code, again.json()["code"]) == (401, "refresh.token.invalid")
+    assert (await client.ask("POST", REFRESH, json=refresh_of(answer.json()))).status_code == 200
+
+
 @pytest.mark.parametrize(("later", "status"), [(86_399, 200), (86_400, 401), (86_401, 401)])
 async def test_a_refresh_token_dies_in_time(
     client: VendorClient, clock: FrozenClock, later: int, status: int

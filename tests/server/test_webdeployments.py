@@ -26,7 +26,7 @@ from guestpass.core.cors import Cors
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.model import Policy, RawToken
 from guestpass.core.surface import Surface
-from guestpass.errors import ConfigError
+from guestpass.errors import ConfigError, StoreUnavailable
 from guestpass.gate import Gate
 from guestpass.ports import Logins, Revocation
 from guestpass.recorded import RecordedVerifier
@@ -264,6 +264,90 @@ async def test_without_a_living_refresh_token_a_session_ends_with_its_token(shop
     assert (await shop.visit(raw)).status == 401
 
 
+async def test_an_earlier_token_of_a_session_gets_what_was_had_already(shop: Shop) -> None:
+    """The store may have forgotten the successor; a refresh token that works once allows no second try."""
+    shop.vendor.web.single_use = True
+    raw = await shop.login()
+    shop.clock.advance(NEAR)
+    fresh = successor(await shop.visit(raw))
+    issuer = shop.gate.rotation.issuer
+    for carried in (raw, raw):
+        assert await issuer.rotate(carried, (await shop.gate.entry(carried)).genuine.claims) == fresh
+    assert len(shop.outcomes(REFRESH)) == 1
+
+
+async def test_tokens_of_one_session_never_refresh_it_at_once(shop: Shop) -> None:
+    shop.vendor.web.single_use = True
+    raw = await shop.login()
+    claims = (await shop.gate.entry(raw)).genuine.claims
+    shop.clock.advance(NEAR)
+    had: list[RawToken] = []
+
+    async def one() -> None:
+        had.append(await shop.gate.rotation.issuer.rotate(raw, claims))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(one)
+    assert len(set(had)) == 1
+    assert len(shop.outcomes(REFRESH)) == 1
+
+
+# --- renewing, as a page asks for it ----------------------------------------------------------------------
+
+
+async def renewed(shop: Shop, raw: RawToken, **more: Any) -> Sent:
+    body = json.dumps({"currentToken": raw.compact.decode(), **more}).encode()
+    headers = [(b"content-type", b"application/json"), (b"origin", ORIGIN.encode())]
+    scope = http_scope("POST", "/api/webchat/session", headers)
+    return await drive(shop._endpoint, scope, {"type": "http.request", "body": body})
+
+
+async def test_a_page_gets_its_token_back_until_a_successor_is_due(shop: Shop) -> None:
+    raw = await shop.login()
+    sent = await renewed(shop, raw)
+    assert (sent.json["token"], sent.json["expires_in"]) == (raw.compact.decode(), LIFE)
+    shop.clock.advance(NEAR)
+    sent = await renewed(shop, raw)
+    assert sent.json.keys() == {"token", "expires_at", "expires_in"}
+    assert sent.json["expires_in"] == LIFE
+    assert sent.values(b"cache-control") == [b"no-store"]
+    assert sent.values(b"set-cookie")
+    fresh = RawToken(sent.json["token"].encode())
+    assert fresh != raw
+    assert successor(await shop.visit(raw)) == fresh
+    assert len(shop.outcomes(REFRESH)) == 1
+
+
+@pytest.mark.parametrize(("later", "status"), [(NEAR, 200), (DUE, 503)])
+async def test_a_failing_vendor_takes_no_token_away_that_is_still_good(
+    shop: Shop, later: float, status: int
+) -> None:
+    raw = await shop.login()
+    shop.vendor.faults.add("reset_before", route="refresh")
+    shop.clock.advance(later)
+    assert (await renewed(shop, raw)).status == status
+
+
+async def test_a_page_whose_token_is_past_everything_has_to_log_in(shop: Shop) -> None:
+    raw = await shop.login()
+    shop.clock.advance(LIFE + 61)
+    for sent in (await renewed(shop, raw), await renewed(shop, token()), await renewed(shop, RawToken(b"x"))):
+        assert sent.status == 401
+        assert sent.values(b"access-control-allow-origin") == [ORIGIN.encode()]
+        assert sent.values(b"www-authenticate")
+    assert shop.outcomes(EXCHANGE) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    "more", [{"currentToken": ""}, {"currentToken": 1}, {"currentToken": None}, {"code": "c"}]
+)
+async def test_a_renewal_is_for_a_token_and_for_nothing_else(shop: Shop, more: dict[str, Any]) -> None:
+    sent = await renewed(shop, await shop.login(), **more)
+    assert (sent.status, sent.json["code"]) == (400, "invalid_request")
+
+
 # --- logging out ------------------------------------------------------------------------------------------
 
 
@@ -307,6 +391,57 @@ async def test_a_logout_stands_though_the_vendor_cannot_be_told(
     assert (await shop.logout(raw)).status == 204
     assert (await shop.visit(raw)).status == 401
     assert "session.not_revoked reason='unavailable'" in caplog.text
+
+
+async def test_other_workers_are_told_of_a_logout_before_the_vendor_is(shop: Shop) -> None:
+    """Its answer may take seconds, and one second is what other workers have."""
+    raw = await shop.login()
+    order: list[str] = []
+
+    class Log(MemoryRevocations):
+        async def add(self, revocation: Revocation) -> None:
+            order.append("told")
+            assert shop.outcomes(REVOKE) == []
+            if len(order) == 1:
+                raise StoreUnavailable
+
+    shop.gate.revocations = Revocations(Log(), shop.clock)
+    assert (await shop.logout(raw)).status == 503  # nothing has happened, so it can be tried again
+    assert (await shop.visit(raw)).status == 200
+    assert (await shop.logout(raw)).status == 204
+    assert (order, shop.outcomes(REVOKE)) == (["told", "told"], ["ok"])
+
+
+async def test_a_token_that_a_refresh_brings_during_a_logout_is_refused_too(shop: Shop) -> None:
+    raw = await shop.login()
+    shop.clock.advance(NEAR)
+    told: list[object] = []
+    fresh: list[RawToken] = []
+
+    class Log(MemoryRevocations):
+        async def add(self, revocation: Revocation) -> None:
+            told.append(revocation.name)
+            if not fresh:
+                fresh.append(successor(await shop.visit(raw)))
+
+    shop.gate.revocations = Revocations(Log(), shop.clock)
+    assert (await shop.logout(raw)).status == 204
+    assert told == [raw.id, fresh[0].id]
+    assert (await shop.visit(fresh[0])).status == 401
+
+
+async def test_of_two_logouts_at_once_one_finds_nothing_left_to_end(shop: Shop) -> None:
+    raw = await shop.login()
+
+    class Log(MemoryRevocations):
+        async def add(self, revocation: Revocation) -> None:
+            recorded = await shop.sessions.recorded(raw)
+            assert recorded is not None
+            await shop.sessions.close(recorded.session)
+
+    shop.gate.revocations = Revocations(Log(), shop.clock)
+    assert (await shop.logout(raw)).status == 401
+    assert shop.outcomes(REVOKE) == []
 
 
 async def test_a_logout_without_a_token_of_ours_is_refused(shop: Shop) -> None:

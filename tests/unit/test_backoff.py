@@ -4,7 +4,7 @@ import pytest
 from kit import HeldClock
 
 from guestpass.backoff import IssuerHealth
-from guestpass.errors import Fault, IssuerMisconfigured, TokenRefused, Unavailable
+from guestpass.errors import Fault, IssuerMisconfigured, StoreUnavailable, TokenRefused, Unavailable
 
 pytestmark = pytest.mark.anyio
 
@@ -109,3 +109,14 @@ async def test_a_pause_is_told_once_and_never_by_those_who_were_told() -> None:
     second.failed(Unavailable(retry_after=60))
     await second.learn()
     assert second.closed_for() == pytest.approx(60)
+
+
+def test_a_store_that_is_away_is_no_fault_of_the_issuers_and_forgets_none() -> None:
+    clock = HeldClock()
+    health = IssuerHealth(clock)
+    with pytest.raises(Unavailable), health.observing():
+        raise Unavailable
+    clock.advance(2)
+    with pytest.raises(StoreUnavailable), health.observing():
+        raise StoreUnavailable
+    assert (health.failures, health.closed_for()) == (1, 0)

@@ -72,6 +72,56 @@ def test_a_session_is_remembered_until_its_last_token_is_past_everything() -> No
     assert session.until == 9.0
 
 
+def gone_on(name: bytes, ends: float, refresh_token: str) -> Session:
+    token = RawToken(name)
+    tokens = {token.id: UnixTime(ends + 60)}
+    return Session(
+        name="s",
+        subject="a",
+        refresh_token=refresh_token,
+        tokens=tokens,
+        latest=token,
+        latest_ends=UnixTime(ends),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "now", "later"),
+    [(899, 0, False), (900, 0, False), (901, 0, True), (901, 900, True), (901, 901, False)],
+)
+def test_an_earlier_token_is_followed_by_the_youngest_that_is_alive(
+    ends: float, now: float, later: bool
+) -> None:
+    session = gone_on(b"young", NOW + ends, "r")
+    follower = session.later_than(RECORDED, now=UnixTime(NOW + now))
+    assert follower == (RawToken(b"young") if later else None)
+
+
+def test_before_its_first_token_a_session_has_none_that_follows() -> None:
+    session = Session(name="s", subject="a", refresh_token="r", tokens={})
+    ended = Recorded(session="s", subject="a", issued_at=UnixTime(-900), expires_at=UnixTime(0))
+    assert session.later_than(ended, now=UnixTime(0)) is None
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_of_two_that_went_on_the_one_with_the_youngest_token_is_ahead(swapped: bool) -> None:
+    old, young = gone_on(b"old", NOW + 100, "r1"), gone_on(b"young", NOW + 900, "r2")
+    both = young.merged(old, now=NOW) if swapped else old.merged(young, now=NOW)
+    assert (both.refresh_token, both.latest, both.latest_ends) == ("r2", young.latest, young.latest_ends)
+    assert both.tokens == {**old.tokens, **young.tokens}
+
+
+def test_where_both_end_at_once_the_one_that_is_asked_stays_ahead() -> None:
+    mine, other = gone_on(b"mine", NOW + 900, "r1"), gone_on(b"other", NOW + 900, "r2")
+    assert mine.merged(other, now=NOW).refresh_token == "r1"
+
+
+@pytest.mark.parametrize(("later", "left"), [(159, 2), (160, 1), (161, 1)])
+def test_a_token_that_nobody_has_to_remember_is_left_out(later: float, left: int) -> None:
+    old, young = gone_on(b"old", NOW + 100, "r1"), gone_on(b"young", NOW + 900, "r2")
+    assert len(young.merged(old, now=UnixTime(NOW + later)).tokens) == left
+
+
 def test_no_secret_of_a_login_has_a_repr() -> None:
     grant = Grant(code="c0de", redirect_uri="https://shop.example", code_verifier="ver1fier", nonce="n0nce")
     session = Session(name="s", subject="a", refresh_token="r3fresh", tokens={})

@@ -43,6 +43,8 @@ class WebDeployments:
         deployment_id: The one deployment.
         jwt_lifetime: Seconds that a JWT lives; the vendor's is at most 900.
         refresh_lifetime: Seconds that a refresh token lives.
+        single_use: Whether a refresh token works once, and its answer holds the next one (RFC 6749 §6). The
+            vendor's SDK expects neither; set it to see that nothing rests on that.
         exchanges: How many codes were exchanged.
         refreshes: How many JWTs were had for a refresh token.
         rate: The calls a minute of each of the three routes.
@@ -63,6 +65,7 @@ class WebDeployments:
         self.deployment_id = deployment_id
         self.jwt_lifetime = jwt_lifetime
         self.refresh_lifetime = refresh_lifetime
+        self.single_use = False
         self.rate = rate
         self._issuer = issuer
         self._keys = keys
@@ -96,12 +99,10 @@ class WebDeployments:
             self._ids.stable("deployment subject", oauth["code"]),
             UnixTime(self._clock.time() + self.refresh_lifetime),
         )
-        refresh = self._ids.opaque("refresh token")
-        self._by_refresh[refresh] = session
-        return as_json({**self._jwt(call, session), "refreshToken": refresh})
+        return as_json({**self._jwt(call, session), "refreshToken": self._refresh_token(session)})
 
     def refresh(self, call: Call) -> Reply:
-        """Answer `POST .../token/refresh`; the refresh token stays the same."""
+        """Answer `POST .../token/refresh`; the refresh token stays the same, unless it works once."""
         if limited := self._limited("refresh", call):
             return limited
         document = self._request(call)
@@ -117,7 +118,11 @@ class WebDeployments:
         if session.ends <= self._clock.time():
             return envelope(call, 401, "refresh.token.expired", "The refresh token has expired")
         self.refreshes += 1
-        return as_json(self._jwt(call, session))
+        members = self._jwt(call, session)
+        if self.single_use:
+            del self._by_refresh[document["refreshToken"]]
+            members["refreshToken"] = self._refresh_token(session)
+        return as_json(members)
 
     def revoke(self, call: Call) -> Reply:
         """Answer `DELETE .../token/revoke`; the bearer is a JWT of the session that is to end."""
@@ -149,6 +154,11 @@ class WebDeployments:
         if document["deploymentId"] != self.deployment_id:
             return envelope(call, 404, "deployment.not.found", "The deployment was not found")
         return document
+
+    def _refresh_token(self, session: Session) -> str:
+        refresh = self._ids.opaque("refresh token")
+        self._by_refresh[refresh] = session
+        return refresh
 
     def _jwt(self, call: Call, session: Session) -> dict[str, Any]:
         now = int(self._clock.time())
