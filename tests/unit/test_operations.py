@@ -18,13 +18,5 @@ def test_every_metric_that_is_named_exists(path: Path) -> None:
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in named} <= BY_NAME.keys()
 
 
-def test_every_label_that_an_alert_asks_for_exists() -> None:
-    asked = re.findall(r'guestpass_([a-z_]+)\{([a-z_]+)="([a-z_]+)"\}', OPERATIONS)
-    assert asked
-    for name, label, value in asked:
-        assert BY_NAME[name].label == label
-        assert value in BY_NAME[name].values
-
-
 def test_every_command_that_is_named_exists() -> None:
     assert set(re.findall(r"`guestpass ([a-z-]+)", OPERATIONS)) <= COMMANDS.keys()
