@@ -18,7 +18,7 @@ from guestpass.core.forwarded import NOBODY, Trust
 from guestpass.core.identity import ANONYMOUS, guest_of, identity_headers, owned
 from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
-from guestpass.core.model import Header, MonotonicTime, Policy, RawToken
+from guestpass.core.model import Header, MonotonicTime, Policy, RawToken, Successor
 from guestpass.core.paths import unambiguous
 from guestpass.core.surface import Surface
 from guestpass.errors import (
@@ -46,7 +46,7 @@ from guestpass.ports import (
 from guestpass.refusals import Refusals
 from guestpass.revocation import Revocations
 from guestpass.rotation import Rotation
-from guestpass.verified import Entry, VerifiedTokens
+from guestpass.verified import Entry, Handover, VerifiedTokens
 
 OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
 """Ours, and never guarded: the token endpoint, the client script, health."""
@@ -195,8 +195,10 @@ class Gate:
 
     def recall(
         self, method: str, path: str, raw_path: bytes, headers: Iterable[Header]
-    ) -> tuple[list[Header], Entry, bytes | None] | None:
-        """Admit the usual HTTP request in as few steps as it takes: its token known, fresh, and in its field.
+    ) -> tuple[list[Header], Entry, bytes | None, Successor | None] | None:
+        """Admit the usual HTTP request in as few steps as it takes.
+
+        Usual is: its token stands in its own field, is known, and is fresh or has a known successor.
 
         Args:
             method: As in `Request`.
@@ -205,8 +207,9 @@ class Gate:
             headers: As in `Request`.
 
         Returns:
-            The fields that the app sees, who it is, and the Origin field. None: ask `admit`, which decides
-            the same of every request that this admits (a test holds them to it).
+            The fields that the app sees, who it is, the Origin field, and the successor to deliver, if any.
+            None: ask `admit`, which decides the same of every request that this admits (a test holds them
+            to it).
         """
         usual = self._sieve.sift_usual(headers)
         if usual is None or self._reads_query:  # a token in the query might differ, which only `admit` sees
@@ -215,15 +218,22 @@ class Gate:
         entry = self.cache.recent(token)
         if (
             entry is None
-            or self._time() >= entry.fresh_until
             or self._monotonic() >= self._due_at
             or not unambiguous(raw_path, path)
             or self._rules.protection(method, path) is Protection.OFF
         ):
             return None
-        self.tally.fresh += 1
+        now, successor = self._time(), None
+        if now < entry.fresh_until:
+            self.tally.fresh += 1
+        else:
+            handover = entry.handover
+            if handover is None or now >= handover.until or handover.generation != self.cache.generation:
+                return None
+            entry, successor = handover.entry, handover.successor
+            self.tally.decisions["rotate"] += 1
         kept.extend(entry.headers)
-        return kept, entry, origin
+        return kept, entry, origin, successor
 
     async def admit(self, request: Request) -> Admitted | Refused:
         """Decide on one request. Never raises a `GuestpassError`: a refusal is a value."""
@@ -306,13 +316,18 @@ class Gate:
             case Forward(genuine, prefetch):
                 self.tally.decisions["prefetch" if prefetch else "fresh"] += 1
                 if prefetch and genuine is not None and token is not None:
-                    await self._prefetch(token, genuine)
+                    await self._prefetch(token, entry, genuine)
                 return entry, None
         assert_never(decision)
 
-    async def _prefetch(self, token: RawToken, genuine: Genuine) -> None:
-        if self._tasks is not None and await self.rotation.known(genuine) is None:
+    async def _prefetch(self, token: RawToken, entry: Entry, genuine: Genuine) -> None:
+        if self._tasks is None:
+            return
+        if await self.rotation.known(genuine) is None:
             self.rotation.begin(self._tasks, token, genuine)
+        else:  # nothing more to do before it is delivered
+            at = schedule(genuine, self.policy)
+            entry.fresh_until = min(at.rotate_at, at.session_ends_at)
 
     async def _rotated(
         self, token: RawToken, entry: Entry, genuine: Genuine, *, required: bool
@@ -321,13 +336,17 @@ class Gate:
         if successor is None and required:
             successor = await self.rotation.rotate(token, genuine, deadline=self.policy.mint_deadline)
         if successor is not None:
+            generation = self.cache.generation
             try:
                 # The app sees the newest genuine claims at once.
-                return await self.entry(successor.token), Delivery(self.rotation, successor)
+                newest = await self.entry(successor.token)
             except TokenError:
                 if required:
                     raise
                 return entry, None  # its key was retired, or it was revoked: the old token is still valid
+            until = min(entry.dead_at, newest.fresh_until)
+            entry.handover = Handover(newest, successor, until, generation)
+            return newest, Delivery(self.rotation, successor)
         if self._tasks is None:
             return entry, Delivery(self.rotation, token=token, genuine=genuine)
         flight = self.rotation.begin(self._tasks, token, genuine)

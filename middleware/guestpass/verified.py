@@ -10,21 +10,23 @@ from typing import Final
 
 from guestpass.core.decision import Genuine
 from guestpass.core.identity import Guest
-from guestpass.core.model import Header, Thumbprint, TokenDigest, UnixTime, token_digest
+from guestpass.core.model import Header, Successor, Thumbprint, TokenDigest, UnixTime, token_digest
 
 _LATEST: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """One verified token, prepared.
+    """One verified token, prepared; what is known of its successor is added as it comes.
 
     Attributes:
         genuine: The verifier's verdict.
         guest: Who the app behind is told about.
         headers: The identity fields that a backend gets, ready to append.
-        fresh_until: Until this instant the decision is `Forward` and nothing else is to be done.
+        fresh_until: Until this instant the decision is `Forward` and nothing else is to be done. Later, once
+            the successor was minted ahead.
         dead_at: From this instant the token is refused, so the entry is of no more use.
+        handover: What its requests get from then on, once the successor stands.
     """
 
     genuine: Genuine
@@ -32,6 +34,24 @@ class Entry:
     headers: tuple[Header, ...]
     fresh_until: UnixTime
     dead_at: UnixTime
+    handover: "Handover | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """A genuine successor, prepared for every request that still carries the old token.
+
+    Attributes:
+        entry: The successor's.
+        successor: What the response delivers.
+        until: From this instant it must be looked up again.
+        generation: The cache's, then: when something was dropped since, it may have been one of the two.
+    """
+
+    entry: Entry
+    successor: Successor
+    until: UnixTime
+    generation: int
 
 
 class VerifiedTokens:

@@ -11,8 +11,9 @@ from kit import NOW, World, token, world
 from guestpass.admission import Admitted, Request
 from guestpass.core.bearer import Sources
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import Header, MonotonicTime, RawToken
+from guestpass.core.model import Header, MonotonicTime, RawToken, Successor
 from guestpass.core.surface import Surface
+from guestpass.verified import Entry
 
 GOOD, NEAR, DEAD = token(), token(exp=NOW + 200), token(exp=NOW - 90)
 FORGED = RawToken(GOOD.compact[:-6] + b"AAAAAA")
@@ -65,15 +66,17 @@ def test_what_is_recalled_is_what_would_be_admitted(
     recalled = w.gate.recall(method, decoded, path, headers)
     if recalled is None:
         return
-    kept, entry, origin = recalled
+    kept, entry, origin, successor = recalled
     outcome = anyio.run(w.gate.admit, Request(method, decoded, path, headers))
     assert isinstance(outcome, Admitted)
     assert (outcome.headers, outcome.guest, outcome.origin) == (kept, entry.guest, origin)
-    assert outcome.delivery is None
+    assert successor == (None if outcome.delivery is None else outcome.delivery.successor)
     assert outcome.query == b""
 
 
-def ask(w: World, *headers: Header, **request: Any) -> object:
+def ask(
+    w: World, *headers: Header, **request: Any
+) -> tuple[list[Header], Entry, bytes | None, Successor | None] | None:
     asked = {"method": "GET", "path": "/chat", "raw_path": b"/chat", **request}
     return w.gate.recall(headers=[(b"accept", b"*/*"), *headers], **asked)
 
@@ -122,3 +125,63 @@ def test_what_must_be_asked_again_is_not_recalled() -> None:
     assert ask(w, CARRIED) is None
     w.gate._due_at = MonotonicTime(w.clock.steady + 0.1)
     assert ask(w, CARRIED) is not None
+
+
+async def handed_over(w: World) -> Successor:
+    """Have NEAR rotated, and asked for once more, so that its successor is prepared."""
+    for _ in range(2):
+        outcome = await w.admit(NEAR)
+        assert isinstance(outcome, Admitted)
+        assert outcome.delivery is not None
+        successor = await outcome.delivery.wait()
+    assert successor is not None
+    return successor
+
+
+CARRIES_NEAR = (b"x-guest-token", NEAR.compact)
+
+
+@pytest.mark.anyio
+async def test_a_successor_that_stands_is_delivered_the_short_way() -> None:
+    w = world()
+    assert ask(w, CARRIES_NEAR) is None
+    successor = await handed_over(w)
+    recalled = ask(w, CARRIES_NEAR)
+    assert recalled is not None
+    assert recalled[3] is successor
+    assert recalled[1].genuine.claims.expires_at == successor.expires_at  # the app sees the newest claims
+    assert len(w.issuer.calls) == 1
+    assert w.gate.tally.decisions["rotate"] == 3
+
+
+@pytest.mark.anyio
+async def test_a_successor_is_looked_up_again_once_it_may_be_no_more_or_no_longer_fresh() -> None:
+    w = world()
+    await handed_over(w)
+    w.gate.cache.drop_where(lambda entry: False)  # as a revocation does, whatever it was of
+    assert ask(w, CARRIES_NEAR) is None
+    await w.admit(NEAR)
+    assert ask(w, CARRIES_NEAR) is not None
+    w.clock.advance(200 + 60)  # the old token's grace is over
+    assert ask(w, CARRIES_NEAR) is None
+
+
+@pytest.mark.anyio
+async def test_a_token_whose_successor_was_minted_ahead_is_fresh_until_it_is_delivered() -> None:
+    w = world()
+    soon = token(exp=NOW + 320)  # the prefetch window is from 360 to 300 seconds before "exp"
+    carried = (b"x-guest-token", soon.compact)
+    async with w.gate.background():
+        await w.admit(soon)
+        assert ask(w, carried) is None
+        await w.issuer.asked.wait()
+        await anyio.wait_all_tasks_blocked()
+        await w.admit(soon)
+        assert ask(w, carried) is not None
+        w.clock.advance(20)  # to where it is delivered
+        assert ask(w, carried) is None
+        await w.admit(soon)
+        recalled = ask(w, carried)
+        assert recalled is not None
+        assert recalled[3] is not None
+    assert len(w.issuer.calls) == 1

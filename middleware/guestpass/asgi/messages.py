@@ -14,13 +14,13 @@ from typing import Final
 from starlette.authentication import AuthCredentials
 from starlette.types import Message, Receive, Scope, Send
 
-from guestpass.admission import Admitted, Delivery, Refused, Request
+from guestpass.admission import Admitted, Refused, Request
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
 from guestpass.core.identity import Guest
 from guestpass.core.inject import expose, set_cookie_field, token_fields, with_token
-from guestpass.core.model import Header
+from guestpass.core.model import Header, Successor
 from guestpass.core.paths import wire_path
 from guestpass.errors import GuestpassError, TokenError
 from guestpass.gate import Gate
@@ -77,13 +77,8 @@ def admitted_scope(scope: Scope, admitted: Admitted) -> Scope:
     return inner
 
 
-async def _delivered(
-    gate: Gate, delivery: Delivery | None
-) -> tuple[Sequence[Header], Sequence[Header]] | None:
+def _delivering(gate: Gate, successor: Successor) -> tuple[Sequence[Header], Sequence[Header]]:
     """The fields that carry a successor: those that replace the app's, and those added to them."""
-    successor = None if delivery is None else await delivery.wait()
-    if successor is None:
-        return None
     now, surface = gate.clock.time(), gate.surface
     injected = token_fields(successor, fields=surface.fields, now=now)
     if surface.cookie is None:
@@ -96,6 +91,17 @@ def send_with(due: Sequence[Header], send: Send, message: Message) -> Awaitable[
     if message["type"] == "http.response.start":
         # A fresh dict, as the app may reuse its own; "headers" is optional in ASGI.
         message = {**message, "headers": [*message.get("headers", ()), *due]}
+    return send(message)
+
+
+def send_delivering(
+    gate: Gate, successor: Successor, due: Sequence[Header], send: Send, message: Message
+) -> Awaitable[None]:
+    """As `send_with`, and with a successor on the opening message."""
+    if message["type"] == "http.response.start":
+        injected, appended = _delivering(gate, successor)
+        headers = with_token(message.get("headers", ()), injected, [*due, *appended])
+        message = {**message, "headers": headers}
     return send(message)
 
 
@@ -114,7 +120,8 @@ def answering(send: Send, gate: Gate, admitted: Admitted, scope: Scope) -> Send:
 
     async def start(message: Message) -> None:
         headers: Sequence[Header] = message.get("headers", ())
-        delivered = await _delivered(gate, delivery)
+        successor = None if delivery is None else await delivery.wait()
+        delivered = None if successor is None else _delivering(gate, successor)
         if message["type"] == "websocket.accept":
             if delivered is not None:
                 headers = _with_successor(headers, *delivered)

@@ -10,7 +10,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from guestpass.admission import Admitted
 from guestpass.asgi.lifespan import serve_lifespan
-from guestpass.asgi.messages import admitted_scope, answering, read_request, refuse, scope_for, send_with
+from guestpass.asgi.messages import (
+    admitted_scope,
+    answering,
+    read_request,
+    refuse,
+    scope_for,
+    send_delivering,
+    send_with,
+)
 from guestpass.core.model import UnixTime
 from guestpass.gate import Gate
 
@@ -34,11 +42,16 @@ class GuestTokenMiddleware:
             if raw_path is not None:
                 usual = self.gate.recall(scope["method"], scope["path"], raw_path, scope["headers"])
                 if usual is not None:
-                    headers, entry, origin = usual
+                    headers, entry, origin, successor = usual
                     inner = scope_for(entry.guest, scope, headers)
                     surface = self.gate.surface
                     due = surface.varying if origin is None else surface.varying_and_exposing
-                    await self.app(inner, receive, partial(send_with, due, send))
+                    if successor is None:
+                        await self.app(inner, receive, partial(send_with, due, send))
+                    else:
+                        await self.app(
+                            inner, receive, partial(send_delivering, self.gate, successor, due, send)
+                        )
                     return
         if kind == "http" or kind == "websocket":  # noqa: PLR1714  a set costs more than two compares
             outcome = await self.gate.admit(read_request(scope))
