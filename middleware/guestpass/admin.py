@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.health import Livez, Readyz
+from guestpass.asgi.known_host import KnownHost
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
 from guestpass.asgi.site import Site
@@ -26,7 +27,7 @@ def build_admin(
     """Wire the pages of the admin port, and have `gate` run in the background what they need.
 
     Args:
-        server: Where health is answered on the public port, and so on this one.
+        server: Where health is answered on the public port, and so on this one; the names of this port.
         gate: What is reported on.
         keys: Where its keys come from; None where none are published.
         proxy: What stands behind it, if it is ours.
@@ -43,7 +44,7 @@ def build_admin(
         "/status/stream": EventStream(fleet.news, fleet.status),
         **status_pages(),
     }
-    return Site(PlainTextResponse("Not Found", 404), pages)
+    return KnownHost(Site(PlainTextResponse("Not Found", 404), pages), server.admin_names)
 
 
 def _prometheus() -> tuple[Callable[[Snapshot], bytes] | None, str]:

@@ -80,6 +80,10 @@ def test_readiness_on_the_admin_port_has_its_reasons() -> None:
         answer = httpx.get(f"{said['admin']}/readyz", trust_env=False).json()
         assert (answer["status"], answer["reasons"]) == ("ok", {})
         assert "reasons" not in httpx.get(f"{said['url']}/readyz", trust_env=False).json()
+        # A page whose name was made to point here; to the public port any name is as good.
+        page = {"Host": "evil.example"}
+        assert httpx.get(f"{said['admin']}/readyz", headers=page, trust_env=False).status_code == 421
+        assert httpx.get(f"{said['url']}/readyz", headers=page, trust_env=False).status_code == 200
 
 
 @pytest.fixture

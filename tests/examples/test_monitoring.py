@@ -189,7 +189,8 @@ def started(admin: str, folder: Path) -> Iterator[Prometheus]:
 @pytest.fixture(scope="module")
 def prometheus(admin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     with started(admin, tmp_path_factory.mktemp("prometheus")) as prometheus:
-        # Two samples make a rate.
+        # It listens before it can answer. Two samples make a rate.
+        prometheus.until(lambda: prometheus.client.get("/-/ready").is_success)
         prometheus.until(
             lambda: prometheus.values("count_over_time(guestpass_loop_lag_seconds_sum[1m]) >= 2")
         )

@@ -4,6 +4,7 @@ The `Attributes:` of these docstrings are also the documentation: `guestpass.con
 A setting that may be None is turned off with the word `off` in a file or the environment.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -32,6 +33,7 @@ _STORE_SCHEMES: Final = (
     "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster",
 )  # fmt: skip
 _MIN_SECRET: Final = 32  # bytes
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
 _ISSUER_NAMES: Final = {
     "guesttoken": "genesys-cloud-webchat",
     "webdeployments": "genesys-cloud-webchat",
@@ -49,6 +51,9 @@ class ServerSettings:
         workers: How many processes serve; more than one asks for a shared store.
         admin_host: The address of the admin port.
         admin_port: Metrics, status page and health on a port of their own.
+        admin_names: Host names by which the admin port may be asked for, such as the one that Prometheus
+            scrapes. Addresses and `localhost` are known; any other name may be a web page's that was made to
+            point here, so it gets 421.
         token_endpoint: The path at which a browser gets its token.
         session_endpoint: Where a guest logs in and out, in place of the one above (`webdeployments`).
         client_script: The path of the browser's script.
@@ -65,6 +70,7 @@ class ServerSettings:
     workers: int = 1
     admin_host: str = "127.0.0.1"
     admin_port: int | None = None
+    admin_names: tuple[str, ...] = ()
     token_endpoint: str | None = "/guestpass/token"  # noqa: S105  a path
     session_endpoint: str | None = "/api/webchat/session"
     client_script: str | None = "/guestpass/client.js"
@@ -89,6 +95,8 @@ class ServerSettings:
                 raise ConfigError(f"server.{name}", "must be a path that starts with one /, or off")
             if value is not None and paths.count(value) > 1:
                 raise ConfigError(f"server.{name}", "must differ from the other paths of this section")
+        if not all(map(_NAME.fullmatch, self.admin_names)):
+            raise ConfigError("server.admin_names", "must be host names, without scheme or port")
         for proxy in self.trusted_proxies:
             try:
                 ip_network(proxy)
