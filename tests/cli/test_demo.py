@@ -30,7 +30,10 @@ def test_every_step_goes_as_told() -> None:
 def test_it_serves_on_until_a_signal_and_leaves_nothing_running(number: int) -> None:
     with running(*GUESTPASS, "demo") as demo:
         urls = [demo.url(f"  {name} ") for name in ("vendor", "backend", "proxy")]
-        demo.said("They serve on until Ctrl-C")
+        demo.said("They serve on until Ctrl-C, and tokens live 40 seconds now.")
+        assert demo.said("/demo/").strip() == f"{urls[2]}/demo/"
+        page = httpx.get(f"{urls[2]}/demo/", trust_env=False)
+        assert (page.status_code, "front desk" in page.text) == (200, True)
         assert httpx.get(f"{urls[2]}/readyz", trust_env=False).status_code == 200
         demo.process.send_signal(number)
         assert demo.wait() == (0 if number == signal.SIGINT else 128 + number)

@@ -8,7 +8,7 @@ import click
 from guestpass.cli.app import FAILED
 from guestpass.demo.processes import ChildError
 from guestpass.demo.story import Seen, Step, tell
-from guestpass.demo.world import ENDPOINT, TOKEN, World
+from guestpass.demo.world import ENDPOINT, LIFETIME, TOKEN, World
 
 _WIDTH: Final = 100
 
@@ -19,11 +19,11 @@ _WIDTH: Final = 100
 def command(ctx: click.Context, *, once: bool) -> None:
     """Run vendor, backend and proxy on loopback.
 
-    A story first, each step with what was expected and what was seen; then all three serve on until Ctrl-C.
-    Nothing leaves this machine: the vendor is the fake one.
+    A story first, each step with what was expected and what was seen; then all three serve on until Ctrl-C,
+    with a page on which to watch them. Nothing leaves this machine: the vendor is the fake one.
     """
     click.echo("A fake vendor, a legacy backend and the proxy between them, each a process of its own.")
-    with World(nice_ports=not once) as world:
+    with World(nice_ports=not once, page=not once) as world:
         _introduce(world)
         wrong = 0
         for number, (step, seen) in enumerate(tell(world), 1):
@@ -35,6 +35,7 @@ def command(ctx: click.Context, *, once: bool) -> None:
             click.echo(f"\n{click.style('Every step went as told.', fg='green', bold=True)}")
         if once:
             ctx.exit(FAILED if wrong else 0)
+        world.shorten_lives()
         _invite(world)
         try:
             world.processes.gone.wait()
@@ -63,7 +64,11 @@ def _show(number: int, step: Step, seen: Seen) -> None:
 def _invite(world: World) -> None:
     proxy = world.proxy.url
     click.echo(f"""
-They serve on until Ctrl-C. To try:
+They serve on until Ctrl-C, and tokens live {LIFETIME} seconds now. To watch them, open
+
+  {click.style(world.page, bold=True)}
+
+or ask by hand:
 
   curl -s {proxy}{ENDPOINT} -H 'Content-Type: application/json' \\
        -d '{{"name": "Ada", "email": "ada@example.org"}}'

@@ -1,13 +1,18 @@
 """The three processes of the demo, and what a visitor's browser can ask of them over HTTP."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
+from guestpass.demo.desk import PATH, desk
 from guestpass.demo.processes import Child, Processes, free_port
+from guestpass.fake_vendor.serving import serving
 
 _SETTINGS: Final = {
     "GENESYS_CLIENT_ID": "fake-client",
@@ -20,7 +25,18 @@ _SETTINGS: Final = {
     "GUESTPASS_SERVER__LOG_FORMAT": "json",
 }
 _PORTS: Final = {"vendor": 9100, "backend": 9000, "proxy": 8080}
+# What the page is made of is no business of the backend's, and is had without a token.
+_CONFIG: Final = f"""
+[[rules]]
+path = "{PATH}*"
+protection = "off"
+
+[[routes]]
+path = "{PATH}*"
+upstream = "{{desk}}"
+"""
 _PARALLEL: Final = 64
+LIFETIME: Final = 40  # seconds that a token lives while one looks at the page
 ENDPOINT: Final = "/guestpass/token"
 TOKEN: Final = "X-Guest-Token"  # noqa: S105  a field's name
 
@@ -49,13 +65,16 @@ class Answer:
 class World:
     """Starts everything when it is entered, and ends everything when it is left."""
 
-    def __init__(self, *, nice_ports: bool) -> None:
+    def __init__(self, *, nice_ports: bool, page: bool) -> None:
         """Set the stage.
 
         Args:
             nice_ports: Take ports that a person can remember, as far as they are free.
+            page: Serve the page too, in this process.
         """
         self._ports = _PORTS if nice_ports else dict.fromkeys(_PORTS, 0)
+        self._page = page
+        self._resources = ExitStack()
         self.processes = Processes()
         # No environment proxies, no cookies that stay: what is sent is what a step says.
         limits = httpx.Limits(max_connections=_PARALLEL, max_keepalive_connections=_PARALLEL)
@@ -78,29 +97,49 @@ class World:
     ) -> None:
         self._http.close()
         self.processes.__exit__(kind, error, trace)
+        self._resources.close()
 
     def _start(self) -> None:
         ports = {name: str(free_port(port)) for name, port in self._ports.items()}
         self.backend = self.processes.start("the backend", "guestpass.demo.backend", ports["backend"])
         self.start_vendor(ports["vendor"])
+        config = ("--config", self._serve_page()) if self._page else ()
         self.proxy = self.processes.start(
             "the proxy",
-            *("guestpass", "serve", "--upstream", self.backend.wait(), "--port", ports["proxy"]),
+            *("guestpass", "serve", "--upstream", self.backend.wait(), "--port", ports["proxy"], *config),
             **_SETTINGS,
             GUESTPASS_ISSUER__GATEWAY=self.vendor.url,
         )
         self.proxy.wait()
 
-    def start_vendor(self, port: str) -> None:
+    def _serve_page(self) -> str:
+        """Serve the page; the path of the configuration that has the proxy route to it."""
+        url = self._resources.enter_context(serving(desk(self)))
+        folder = self._resources.enter_context(TemporaryDirectory(prefix="guestpass-demo-"))
+        config = Path(folder, "guestpass.toml")
+        config.write_text(_CONFIG.format(desk=url), "utf-8")
+        return str(config)
+
+    @property
+    def page(self) -> str:
+        """The page's URL."""
+        return f"{self.proxy.url}{PATH}"
+
+    def start_vendor(self, port: str, *options: str) -> None:
         """Start the fake vendor, with its control plane."""
         self.vendor = self.processes.start(
-            "the fake vendor", "guestpass", "fake-vendor", "--control", "--port", port
+            "the fake vendor", "guestpass", "fake-vendor", "--control", "--port", port, *options
         )
         self.vendor.wait()
 
-    def restart_vendor(self) -> None:
+    def restart_vendor(self, *options: str) -> None:
         """Start a vendor again where the stopped one was."""
-        self.start_vendor(self.vendor.url.rpartition(":")[2])
+        self.start_vendor(self.vendor.url.rpartition(":")[2], *options)
+
+    def shorten_lives(self, seconds: int = LIFETIME) -> None:
+        """Have tokens live so long from now on, so that one can watch them rotate."""
+        self.vendor.stop()
+        self.restart_vendor("--lifetime", str(seconds))
 
     def get(self, path: str, token: str | None = None, **fields: str) -> Answer:
         """Ask the proxy for `path`."""
@@ -121,16 +160,29 @@ class World:
 
     def token_about_to_expire(self, name: str) -> str:
         """A token that the vendor stamps as minted 28 minutes ago, so that nobody has to wait for that."""
-        self._control("clock", {"skew": dict.fromkeys(("iat", "nbf", "exp"), -28 * 60)})
+        self._control("POST", "clock", {"skew": dict.fromkeys(("iat", "nbf", "exp"), -28 * 60)})
         try:
             return self.token(name)
         finally:
-            self._control("clock", {"skew": 0})
+            self._control("POST", "clock", {"skew": 0})
 
     def mints(self) -> int:
         """How many tokens the vendor has minted, by its own books."""
-        state = self._http.get(f"{self.vendor.url}/__fake__/state").raise_for_status()
-        return int(state.json()["mints"])
+        return int(self._state()["mints"])
 
-    def _control(self, name: str, body: Mapping[str, object]) -> None:
-        self._http.post(f"{self.vendor.url}/__fake__/{name}", json=body).raise_for_status()
+    def issuer(self) -> dict[str, Any]:
+        """Whether the vendor is on, and how many tokens it has minted."""
+        state = self._state()
+        return {"on": not state["faults"], "mints": state["mints"]}
+
+    def switch_issuer(self, *, on: bool) -> None:
+        """Have the vendor answer, or cut every connection."""
+        self._control("DELETE", "faults")
+        if not on:
+            self._control("POST", "faults", {"action": "reset_before"})
+
+    def _state(self) -> Any:
+        return self._http.get(f"{self.vendor.url}/__fake__/state").raise_for_status().json()
+
+    def _control(self, method: str, name: str, body: Mapping[str, object] | None = None) -> None:
+        self._http.request(method, f"{self.vendor.url}/__fake__/{name}", json=body).raise_for_status()
