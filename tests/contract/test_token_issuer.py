@@ -10,6 +10,7 @@ import pytest
 from issuer_stub import LIFETIME, HeldClock, IssuerStub
 
 from guestpass.adapters.issuers.local import LocalIssuer, LocalSettings
+from guestpass.adapters.traced import TracedIssuer
 from guestpass.core import base64url
 from guestpass.core.model import Claims, Identity, RawToken, UnixTime
 from guestpass.ports import TokenIssuer
@@ -37,7 +38,15 @@ async def local() -> AsyncIterator[tuple[TokenIssuer, HeldClock]]:
     yield LocalIssuer(settings, clock=clock), clock
 
 
-@pytest.fixture(params=[guesttoken, local])
+@asynccontextmanager
+async def traced() -> AsyncIterator[tuple[TokenIssuer, HeldClock]]:
+    async with IssuerStub().listening() as stub:
+        issuer = TracedIssuer(stub.issuer())
+        yield issuer, stub.clock
+        await issuer.aclose()
+
+
+@pytest.fixture(params=[guesttoken, local, traced])
 def issuing(request: pytest.FixtureRequest) -> Issuing:
     adapter: Issuing = request.param
     return adapter

@@ -1,4 +1,4 @@
-"""One contract for every token store: in memory, in Redis, and the one that falls back from Redis."""
+"""One contract for every token store: in memory, in Redis, falling back from it, and in spans."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,18 +15,20 @@ from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.redis_link import RedisLink
 from guestpass.adapters.redis_store import RedisStore
 from guestpass.adapters.sealing import Sealing
+from guestpass.adapters.traced import TracedStore
 from guestpass.core.model import RawToken, Successor, TokenId, UnixTime
 from guestpass.ports import Lease, TokenStore
 
 SECRET: Final = "a secret of at least thirty-two bytes"
-STORES: Final = ("memory", "redis", "degrading", "degraded")
+STORES: Final = ("memory", "redis", "degrading", "degraded", "traced")
 
 OLD: Final = RawToken(b"old").id
 LATER: Final = UnixTime(NOW + 1800)
 
 
 @pytest.fixture(
-    params=[(name, "asyncio") for name in STORES] + [("memory", "trio")], ids=lambda p: f"{p[0]}-{p[1]}"
+    params=[(name, "asyncio") for name in STORES] + [("memory", "trio"), ("traced", "trio")],
+    ids=lambda p: f"{p[0]}-{p[1]}",
 )
 def param(request: pytest.FixtureRequest) -> tuple[str, str]:
     chosen: tuple[str, str] = request.param
@@ -49,8 +51,8 @@ async def store(
     param: tuple[str, str], clock: HeldClock, tmp_path: Path, anyio_backend: str
 ) -> AsyncIterator[TokenStore]:
     memory = MemoryStore(clock)
-    if param[0] == "memory":
-        yield memory
+    if param[0] in ("memory", "traced"):
+        yield memory if param[0] == "memory" else TracedStore(memory)
         return
     async with AsyncExitStack() as stack:
         server = stack.enter_context(RedisServer(tmp_path))
