@@ -471,6 +471,25 @@ def test_switched_on_without_the_library_says_what_to_install() -> None:
     assert said == "tracing.enabled: needs an extra: pip install 'guestpass[tracing]'"
 
 
+HOP = """
+from guestpass import spans
+told = [(b"traceparent", b"{traceparent}"), (b"tracestate", b"site=beacon")]
+for headers in (told, []):
+    with spans.span("GET", spans.SpanKind.SERVER, {{}}, parent=spans.told_context(headers)):
+        with spans.span(spans.UPSTREAM, spans.SpanKind.CLIENT):
+            print(sorted(spans.context_fields().values()))
+spans.flush()
+"""
+
+
+def test_without_an_sdk_a_believed_context_goes_on_as_it_came() -> None:
+    """In a process of its own, as this one has an SDK."""
+    told = f"00-{TRACE}-{PARENT}-01"
+    command = [sys.executable, "-c", HOP.format(traceparent=told)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [str([told, "site=beacon"]), "[]"]
+
+
 @pytest.mark.parametrize("enabled", ["true", "false"])
 def test_a_gate_from_the_environment_keeps_its_class(monkeypatch: pytest.MonkeyPatch, enabled: str) -> None:
     class OurGate(Gate):
