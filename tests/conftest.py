@@ -1,4 +1,6 @@
-"""What every test shares: how hard hypothesis looks."""
+"""What every test shares: how hard hypothesis looks, and what coverage is measured of."""
+
+import os
 
 from hypothesis import HealthCheck, Phase, settings
 
@@ -12,3 +14,7 @@ settings.register_profile(
     "mutants", deadline=None, derandomize=True, database=None, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile("default")
+
+# Of the processes that run tests, not of the servers that tests start: those are timed.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
