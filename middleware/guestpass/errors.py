@@ -15,11 +15,13 @@ class GuestpassError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[HTTPStatus] = HTTPStatus.INTERNAL_SERVER_ERROR
     title: ClassVar[str] = "Internal error"
+    cause: ClassVar[str | None] = None
+    """A finer word than `code`, where clients must not learn which check failed."""
 
     @property
     def reason(self) -> str:
         """Why, for logs and metric labels: one of a bounded set of words, never shown to a client."""
-        return self.code
+        return self.cause or self.code
 
 
 class ConfigError(GuestpassError):
@@ -156,46 +158,31 @@ class TokenAmbiguous(TokenError):
 class TokenMalformed(TokenError):
     """Not a strict compact JWS of a claims set (RFC 7515 §7.1, RFC 7519 §7.2)."""
 
-    @property
-    def reason(self) -> str:
-        """Always `malformed`."""
-        return "malformed"
+    cause = "malformed"
 
 
 class AlgorithmRefused(TokenError):
     """`alg` is not in the configured allow-list, or does not bind to the key (RFC 8725 §3.1)."""
 
-    @property
-    def reason(self) -> str:
-        """Always `algorithm`."""
-        return "algorithm"
+    cause = "algorithm"
 
 
 class KeyUnknown(TokenError):
     """No usable published key fits the token's header."""
 
-    @property
-    def reason(self) -> str:
-        """Always `key_unknown`."""
-        return "key_unknown"
+    cause = "key_unknown"
 
 
 class TokenUnknown(TokenError):
     """Our own record has no such token, or its session is over; no published key could say more."""
 
-    @property
-    def reason(self) -> str:
-        """Always `token_unknown`."""
-        return "token_unknown"
+    cause = "token_unknown"
 
 
 class SignatureInvalid(TokenError):
     """The signature does not verify with the key that the header names."""
 
-    @property
-    def reason(self) -> str:
-        """Always `signature`."""
-        return "signature"
+    cause = "signature"
 
 
 class ClaimInvalid(TokenError):
@@ -283,22 +270,16 @@ class Unavailable(Fault):
 class MintBudgetSpent(Unavailable):
     """No call of the issuer is left for this kind of mint now; says nothing of the issuer."""
 
-    @property
-    def reason(self) -> str:
-        """Always `mint_budget`."""
-        return "mint_budget"
+    cause = "mint_budget"
 
 
 class StoreUnavailable(Unavailable):
     """What the fleet shares is out of reach now; says nothing of the issuer, and comes back by itself."""
 
+    cause = "store"
+
     def __init__(self, message: str = "") -> None:
         super().__init__(message, retry_after=1.0)  # twice as long as between two probes
-
-    @property
-    def reason(self) -> str:
-        """Always `store`."""
-        return "store"
 
 
 class PoolExhausted(Unavailable):
