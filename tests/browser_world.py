@@ -1,6 +1,6 @@
 """What the browser's tests run against: a guarded site with the fake vendor behind it, and strangers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.remote_jwks import RemoteJwks
 from guestpass.asgi.client_script import ClientScript
 from guestpass.asgi.middleware import GuestTokenMiddleware
+from guestpass.asgi.session_endpoint import SessionEndpoint
 from guestpass.asgi.site import Site
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.core.claims import ClaimRules
@@ -35,8 +36,11 @@ from guestpass.verifier import JwksVerifier
 RS256 = frozenset({"RS256"})
 MINT = "/api/v2/webchat/v1/guesttokens"
 TOKEN = "/guestpass/token"
+SESSION = "/api/webchat/session"
 SCRIPT = "/guestpass/client.js"
 UNGUARDED = ("/page", "/refuses", "/own-401", "/redirect")
+RULES = [Rule(None, path, Protection.OFF) for path in UNGUARDED]
+POLICY = Policy(spread=0, prefetch=0, rotation_wait=5)
 CHALLENGE = 'Bearer realm="guest", error="invalid_token"'
 PAGE = "<!doctype html><title>page</title><link rel=icon href=data:,>"
 ADA = {"name": "Ada", "email": "ada@example.org"}
@@ -158,37 +162,46 @@ def strange() -> ASGIApp:
 
 
 @contextmanager
-def running() -> Iterator[World]:
-    """Everything served; time stands still on the servers until a test moves it."""
+def running(make_gate: Callable[[str, str, FrozenClock], Gate] | None = None) -> Iterator[World]:
+    """Everything served; time stands still on the servers until a test moves it.
+
+    `make_gate` makes another gate than the usual, of the vendor's URL, the shop's, and the clock; guests then
+    log in at `SESSION`.
+    """
     clock = FrozenClock()
     vendor, strangers = FakeVendor(clock=clock), Recorder(strange())
     with serving(vendor) as issuing, serving(strange()) as shop, serving(strangers) as evil:
-        verifier = JwksVerifier(
-            RemoteJwks(f"{issuing}/api/v2/oauth/jwks", algorithms=RS256, clock=clock),
-            ClaimRules(issuer=ISSUER, leeway=30.0),
-            algorithms=RS256,
-            clock=clock,
-        )
-        credentials = ClientCredentials(client_id="fake-client", client_secret="fake-secret")
-        gate = Gate(
-            verifier=verifier,
-            issuer=GuestTokenIssuer(hosts=gateway_hosts(issuing), credentials=credentials, clock=clock),
-            store=MemoryStore(clock),
-            clock=clock,
-            policy=Policy(spread=0, prefetch=0, rotation_wait=5),
-            rules=[Rule(None, path, Protection.OFF) for path in UNGUARDED],
-            surface=Surface(cors=Cors(frozenset({shop}))),
-        )
+        gate = (make_gate or _usual_gate)(issuing, shop, clock)
         app = CORSMiddleware(
             Starlette(routes=ROUTES),
             allow_origins=[shop],
             allow_methods=["GET", "POST"],
             allow_headers=["X-Guest-Token", "Content-Type"],
         )
-        own: dict[str, ASGIApp] = {TOKEN: TokenEndpoint(gate), SCRIPT: ClientScript()}
+        own: dict[str, ASGIApp] = {SCRIPT: ClientScript()}
+        own |= {SESSION: SessionEndpoint(gate)} if make_gate else {TOKEN: TokenEndpoint(gate)}
         seen = Recorder(Site(GuestTokenMiddleware(app, gate=gate), own))
         with serving(seen) as site:
             yield World(vendor, clock, gate, seen, strangers, site, shop, evil)
+
+
+def _usual_gate(issuing: str, shop: str, clock: FrozenClock) -> Gate:
+    verifier = JwksVerifier(
+        RemoteJwks(f"{issuing}/api/v2/oauth/jwks", algorithms=RS256, clock=clock),
+        ClaimRules(issuer=ISSUER, leeway=30.0),
+        algorithms=RS256,
+        clock=clock,
+    )
+    credentials = ClientCredentials(client_id="fake-client", client_secret="fake-secret")
+    return Gate(
+        verifier=verifier,
+        issuer=GuestTokenIssuer(hosts=gateway_hosts(issuing), credentials=credentials, clock=clock),
+        store=MemoryStore(clock),
+        clock=clock,
+        policy=POLICY,
+        rules=RULES,
+        surface=Surface(cors=Cors(frozenset({shop}))),
+    )
 
 
 def create(page: Page, world: World, **options: Any) -> None:

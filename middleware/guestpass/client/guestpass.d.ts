@@ -4,10 +4,25 @@ export interface Identity {
   email: string;
 }
 
+/** What a guest logs in with at the session endpoint; works once. */
+export interface Grant {
+  code: string;
+  redirectUri: string;
+  codeVerifier?: string;
+  nonce?: string;
+}
+
 export interface GuestOptions {
-  /** Whom tokens are for; a token that was stored for another identity is not used. */
-  identity: Identity;
-  /** The token endpoint, relative to the page; its origin gets the token too. Default: "/guestpass/token". */
+  /**
+   * Whom tokens are for; a token that was stored for another identity is not used. For the session endpoint a
+   * function, which is asked for a new code when there is no token, or the session is over; if it throws, so
+   * does what needed the token.
+   */
+  identity: Identity | (() => Grant | Promise<Grant>);
+  /**
+   * The token endpoint, or the session endpoint, relative to the page; its origin gets the token too.
+   * Default: "/guestpass/token".
+   */
   endpoint?: string;
   /** Further origins that may get the token, beside the page's own and the endpoint's. */
   origins?: readonly string[];
@@ -28,7 +43,7 @@ export interface GuestError extends Error {
 }
 
 export interface GuestEvents {
-  /** Another token is in use from now on; told of a stored one too. */
+  /** Another token is in use from now on; told of a stored one too. "": a tab has logged out. */
   token: CustomEvent<{ token: string; expiresIn: number }>;
   /** The token ran out, and no other could be had; the next call, wake-up or reconnect tries again. */
   expired: CustomEvent<GuestError | Error>;
@@ -43,6 +58,11 @@ export interface Guest extends EventTarget {
   token(): Promise<string>;
   /** A WebSocket that offers the token as a subprotocol, to trusted origins. */
   webSocket(url: string | URL, protocols?: string | readonly string[]): Promise<WebSocket>;
+  /**
+   * End the session, at the session endpoint and in all tabs. Resolves to the endpoint's answer: after any but
+   * 204, and 401 for a session that was over, the guest is still logged in.
+   */
+  logout(): Promise<Response>;
   /** Stop renewing and listening; the stored token stays. */
   close(): void;
   addEventListener<K extends keyof GuestEvents>(

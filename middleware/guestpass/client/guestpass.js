@@ -1,39 +1,43 @@
-/** The browser's side of guestpass: gets a token, keeps it fresh, sends it. */
-export function createGuest(options) {
-  const { endpoint = "/guestpass/token", origins = [], header = "X-Guest-Token" } = options;
-  const { storage = "localStorage", identity: { name, email } } = options;
-  const who = JSON.stringify([name, email]);
+/** Gets a guest's token, keeps it fresh, sends it. */
+export function createGuest({
+  identity,
+  endpoint = "/guestpass/token",
+  origins = [],
+  header = "X-Guest-Token",
+  storage = "localStorage",
+}) {
+  const who = JSON.stringify(identity);
   const url = new URL(endpoint, location).href;
-  const key = `guestpass:${url}`; // what tabs share
+  const key = `guestpass:${url}`;
   const trusted = [location, url, ...origins].map((one) => new URL(one).origin);
   const channel = new BroadcastChannel(key);
-  const closing = new AbortController();
-  const { signal } = closing;
-  const guest = Object.assign(new EventTarget(), { fetch: guestFetch, token, webSocket, close });
-  // Later, as a new page listens only then.
+  const closing = new AbortController(), { signal } = closing;
+  const guest = Object.assign(new EventTarget(), { fetch: guestFetch, token, webSocket, logout, close });
+  // Later: a new page listens then.
   const emit = (type, detail) =>
     queueMicrotask(() => guest.dispatchEvent(new CustomEvent(type, { detail })));
-  let record, deadline, lead, flight, failure, timer;
+  let record = { token: "", ends: 0 };
+  let deadline = 0, lead, flight, failure, timer;
 
-  // One clock may stop in sleep, one may be stepped: too early only costs a call.
-  const left = () => (record ? Math.min(deadline - performance.now(), record.ends - Date.now()) : 0);
+  // One may stop in sleep, one be stepped.
+  const left = () => Math.min(deadline - performance.now(), record.ends - Date.now());
 
-  /** Adopt what expires later by the server's clock, or what was given `instead`. */
-  function adopt(next, instead = []) {
-    const before = record?.token;
-    if (next?.who !== who || !(next.expires > 0 && next.ends > 0)) return;
-    if (before && next.expires <= record.expires && !instead.includes(before)) return;
+  /** Adopt what expires later, or was given `instead`. */
+  function adopt(next, instead) {
+    const before = record.token;
+    if (next.who !== who || !(next.expires > 0 && next.ends > 0)) return;
+    if (before && next.expires <= record.expires && before !== instead) return;
     record = next;
     deadline = performance.now() + next.ends - Date.now();
-    lead = Math.min(120_000, left() / 10) * (1 + Math.random() / 2); // not all tabs at once
+    lead = Math.min(120_000, left() / 10);
     schedule();
     if (next.token !== before) emit("token", { token: next.token, expiresIn: left() / 1000 });
   }
 
-  /** Adopt what the server just said, in all tabs. */
+  /** Adopt it in all tabs. */
   function hear(asked, token, expiresAt, seconds) {
     const next = { who, token, expires: Date.parse(expiresAt), ends: Date.now() + seconds * 1000 };
-    adopt(next, [asked, token]);
+    adopt(next, asked);
     if (record !== next) return;
     try {
       channel.postMessage(next);
@@ -47,36 +51,43 @@ export function createGuest(options) {
     } catch {} // off, or not ours
   }
 
-  async function ask(currentToken) {
+  async function ask(currentToken, old = currentToken) {
     const response = await fetch(url, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ name, email, currentToken }),
+      body: JSON.stringify(currentToken || !identity.call ? { ...identity, currentToken } : await identity()),
       redirect: "error",
-      signal: AbortSignal.timeout(15_000), // other tabs wait meanwhile
+      signal: AbortSignal.timeout(15_000), // tabs wait
     });
     const { ok, status, headers } = response;
+    if (status === 401 && currentToken) return ask("", old);
     const { token, expires_at, expires_in, code } = await response.json().catch(() => ({}));
-    if (ok) return hear(currentToken, token, expires_at, expires_in);
-    const retryAfter = Number(headers.get("retry-after"));
+    if (ok) return hear(old, token, expires_at, expires_in);
+    const retryAfter = +headers.get("retry-after");
     throw Object.assign(new Error(`guestpass: HTTP ${status}`), { status, code, retryAfter });
+  }
+
+  async function logout() {
+    const response = await send(new Request(url, { method: "DELETE", redirect: "error" }), record.token);
+    if ([204, 401].includes(response.status)) hear("", "", "9999", 0); // later than any
+    return response;
   }
 
   async function renewal(stale) {
     if (performance.now() < failure?.until) throw failure.error;
-    const turn = () => (recall(), record?.token === stale || left() <= 0) && ask(record?.token);
+    const turn = () => (recall(), record.token === stale || left() <= 0) && ask(record.token);
     try {
-      // Plain http has no Web Locks.
+      // No Web Locks on plain http.
       await (navigator.locks?.request(key, { signal }, turn) ?? turn());
       failure = null;
     } catch (error) {
       failure = { error, until: performance.now() + 1000 * (error.retryAfter || 1) };
-      emit(record && left() <= 0 ? "expired" : "error", error);
+      emit(record.token && left() <= 0 ? "expired" : "error", error);
       throw error;
     }
   }
 
-  /** Get another token than `stale`, or hear that it is good: one call for all tabs. */
+  /** Get another token than `stale`: one call for all tabs. */
   const renew = (stale) => (flight ??= renewal(stale).finally(() => schedule((flight = null))));
 
   function schedule() {
@@ -87,7 +98,7 @@ export function createGuest(options) {
   }
 
   function wake() {
-    if (!record) return;
+    if (!record.token) return;
     recall();
     if (left() > lead) schedule();
     else renew(record.token).catch(() => {}); // an event tells
@@ -96,7 +107,7 @@ export function createGuest(options) {
   async function token() {
     signal.throwIfAborted();
     // An old one may be in its grace.
-    if (left() <= 0) await renew(record?.token).catch((error) => record || Promise.reject(error));
+    if (left() <= 0) await renew(record.token).catch((error) => record.token || Promise.reject(error));
     return record.token;
   }
 
@@ -104,12 +115,12 @@ export function createGuest(options) {
     const request = new Request(input, init);
     const { origin } = new URL(request.url);
     if (!trusted.includes(origin)) return fetch(request);
-    // A redirect elsewhere would take the token along.
+    // A redirect would take the token along.
     const bound = origin === location.origin ? { mode: "same-origin" } : { redirect: "error" };
     const again = !(init?.body instanceof ReadableStream) && request.clone();
     const used = await token();
     const response = await send(request, used, bound);
-    // An app may have a 401 of its own.
+    // An app may have its own 401.
     const refused = response.status === 401 && response.headers.get("www-authenticate");
     if (!again || !/^Bearer realm="guest"/.test(refused)) return response;
     if (record.token === used) await renew(used).catch(() => {});
@@ -117,11 +128,10 @@ export function createGuest(options) {
   }
 
   async function send(request, token, bound) {
-    const headers = new Headers(request.headers);
-    headers.set(header, token);
-    const response = await fetch(request, { headers, ...bound });
+    request.headers.set(header, token);
+    const response = await fetch(request, bound);
     const told = (end) => response.headers.get(header + end);
-    if (told("")) hear("", told(""), told("-Expires-At"), told("-Expires-In"));
+    if (told("")) hear("", ...["", "-Expires-At", "-Expires-In"].map(told));
     return response;
   }
 
@@ -134,7 +144,7 @@ export function createGuest(options) {
 
   function close() {
     closing.abort();
-    clearTimeout(timer);
+    schedule();
     channel.close();
   }
 
