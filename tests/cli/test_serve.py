@@ -70,6 +70,8 @@ def test_without_a_vendor_one_sentence_says_what_to_set() -> None:
         (("--upstream", UPSTREAM, "--config", "none.toml"), VENDOR, "none.toml"),
         (("--upstream", UPSTREAM, "--admin-port", "8080"), VENDOR, "server.admin_port"),
         (("--upstream", UPSTREAM, "--workers", "2"), LOCAL, "issuer.key_file"),
+        (("--upstream", UPSTREAM, "--server", "granian", "--http", "h11"), VENDOR, "--http"),
+        (("--upstream", UPSTREAM, "--server", "granian", "--admin-port", "0"), VENDOR, "server.admin_port"),
         (("--upstream", UPSTREAM), {**LOCAL, "GUESTPASS_ISSUER__KEY_FILE": "none"}, "issuer.key_file"),
         (("--upstream", UPSTREAM, "--port", "65536"), VENDOR, "--port"),
         (("--upstream", UPSTREAM, "--workers", "0"), VENDOR, "--workers"),
@@ -89,11 +91,20 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(monkeypatch: p
     assert 'pip install "guestpass[server]"' in line
 
 
-def test_a_port_that_is_taken_is_a_failure_of_one_line() -> None:
+@pytest.mark.usefixtures("no_worker")
+def test_a_missing_server_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "granian" else object())
+    [line] = refused("--upstream", UPSTREAM, "--server", "granian", **VENDOR).stderr.splitlines()
+    assert line.startswith("guestpass: granian is not installed")
+    assert 'pip install "guestpass[granian]"' in line
+
+
+@pytest.mark.parametrize("server", ["uvicorn", "granian"])
+def test_a_port_that_is_taken_is_a_failure_of_one_line(server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [*GUESTPASS, "serve", "--upstream", UPSTREAM, "--port", port],
+            [*GUESTPASS, "serve", "--upstream", UPSTREAM, "--port", port, "--server", server],
             env={**os.environ, **LOCAL},
             check=False,
             capture_output=True,

@@ -16,7 +16,7 @@ import pytest
 from forge import rsa_key
 from forward_auth_site import free_port
 from recorder import Answer, Connection, Recorder, ask, connected, get, recording
-from running import running
+from running import Running, running
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import InvalidStatus
@@ -37,6 +37,8 @@ COMMANDS = {
     "uvicorn-httptools": ("uvicorn", "--factory", APP, "--http", "httptools", "--port", "0"),
     "granian": ("granian", "--interface", "asgi", "--factory", APP, "--port"),
     "hypercorn": ("hypercorn", f"{APP}()", "--bind", "127.0.0.1:0"),
+    "serve": ("guestpass", "serve", "--port", "0"),
+    "serve-granian": ("guestpass", "serve", "--server", "granian", "--port", "0"),
 }
 KEY: bytes = rsa_key("rsa").export_to_pem(private_key=True, password=None)
 
@@ -51,6 +53,15 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
 @asynccontextmanager
 async def site(command: tuple[str, ...], upstream: str, folder: Path) -> AsyncIterator[int]:
     """A server's port, before the backend at `upstream`."""
+    async with started(command, upstream, folder) as (port, _):
+        yield port
+
+
+@asynccontextmanager
+async def started(
+    command: tuple[str, ...], upstream: str, folder: Path
+) -> AsyncIterator[tuple[int, Running]]:
+    """A server before the backend at `upstream`: its port, and its process."""
     (folder / "key.pem").write_bytes(KEY)
     environ = {
         "GUESTPASS_ISSUER__KIND": "local",
@@ -65,7 +76,7 @@ async def site(command: tuple[str, ...], upstream: str, folder: Path) -> AsyncIt
                 port = int(url.rpartition(":")[2])
                 while not await listens(port):
                     await anyio.lowlevel.checkpoint()
-                yield port
+                yield port, server
         finally:  # asked to stop, as most of them have workers who would outlive a kill
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(server.stop)
@@ -78,6 +89,32 @@ async def listens(port: int) -> bool:
             return True
     except ConnectionRefusedError:
         return False
+
+
+@pytest.mark.parametrize("command", ["serve", "serve-granian"], indirect=True)
+async def test_what_is_under_way_at_sigterm_is_answered_and_nothing_new(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def behave(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        arrived.set()
+        await go_on.wait()
+        await connection.send(b"4\r\nlast\r\n0\r\n\r\n")
+
+    async with recording(behave) as backend, started(command, backend.url, tmp_path) as (port, server):
+        async with connected(port) as client:
+            await client.send(get(b"/", carrying(token())))
+            await arrived.wait()
+            server.process.terminate()
+            while await listens(port):
+                await anyio.lowlevel.checkpoint()
+            go_on.set()
+            answer = await client.answer()
+        assert (answer.body, answer.complete) == (b"firstlast", True)
+        assert await anyio.to_thread.run_sync(server.wait) == 0
 
 
 def token(lives: float = 1800) -> bytes:

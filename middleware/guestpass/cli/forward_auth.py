@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from guestpass.cli.serving import Parser, launch, server_options
+from guestpass.cli.serving import Parser, Server, launch, server_options
 from guestpass.wiring import build_forward_auth
 
 
@@ -16,6 +16,7 @@ def command(
     port: int | None,
     workers: int | None,
     admin_port: int | None,
+    under: Server,
     parser: Parser,
     config: Path | None,
 ) -> None:
@@ -25,4 +26,4 @@ def command(
     Only peers in server.trusted_proxies get an answer: loopback, where that is not set.
     """
     server: dict[str, object] = {"host": host, "port": port, "workers": workers, "admin_port": admin_port}
-    launch("forward_auth", {"server": server}, build_forward_auth, parser=parser, config=config)
+    launch("forward_auth", {"server": server}, build_forward_auth, under=under, parser=parser, config=config)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from guestpass.cli.serving import Parser, launch, server_options
+from guestpass.cli.serving import Parser, Server, launch, server_options
 from guestpass.config import Settings
 from guestpass.errors import ConfigError
 from guestpass.wiring import build_app
@@ -20,6 +20,7 @@ def command(
     port: int | None,
     workers: int | None,
     admin_port: int | None,
+    under: Server,
     parser: Parser,
     config: Path | None,
 ) -> None:
@@ -28,7 +29,14 @@ def command(
     What is given here wins over the environment, and that over the file. SIGTERM lets requests finish.
     """
     server: dict[str, object] = {"host": host, "port": port, "workers": workers, "admin_port": admin_port}
-    launch("app", {"server": server, "upstream": {"url": upstream}}, _check, parser=parser, config=config)
+    launch(
+        "app",
+        {"server": server, "upstream": {"url": upstream}},
+        _check,
+        under=under,
+        parser=parser,
+        config=config,
+    )
 
 
 def _check(settings: Settings) -> None:

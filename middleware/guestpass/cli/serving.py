@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from guestpass.logs import logging_config
 from guestpass.session_wiring import require_shared_record
 
 Parser = Literal["auto", "h11", "httptools"]
+Server = Literal["uvicorn", "granian"]
 Overrides = dict[str, dict[str, object]]
 """What the command line sets: section -> name -> value, None where nothing was given."""
 
@@ -40,6 +42,14 @@ _OPTIONS: Final = (
     click.option("--workers", type=click.IntRange(1), help="How many processes serve.  [default: 1]"),
     click.option("--admin-port", type=_PORT, help="Serve /status, /metrics and health on this port; 0: any."),
     click.option(
+        "--server",
+        "under",
+        default="uvicorn",
+        show_default=True,
+        type=click.Choice(get_args(Server)),
+        help="The ASGI server; granian has neither --http nor --admin-port.",
+    ),
+    click.option(
         "--http",
         "parser",
         default="auto",
@@ -52,7 +62,7 @@ _OPTIONS: Final = (
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --host, --port, --workers, --admin-port, --http (as `parser`) and --config."""
+    """Add --host, --port, --workers, --admin-port, --server (`under`), --http (`parser`) and --config."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -63,6 +73,7 @@ def launch(
     overrides: Overrides,
     check: Callable[[Settings], object],
     *,
+    under: Server,
     parser: Parser,
     config: Path | None,
 ) -> None:
@@ -72,6 +83,7 @@ def launch(
         factory: Which function of `cli.worker` makes a worker's app.
         overrides: What the command line sets.
         check: Finds what only this command can find wrong; it raises `ConfigError`.
+        under: The ASGI server.
         parser: uvicorn's HTTP implementation.
         config: The settings' file, if one is given.
 
@@ -84,6 +96,8 @@ def launch(
         raise Misuse(f'{missing[0]} is not installed; this command needs: pip install "guestpass[server]"')
     settings = load(config, os.environ, overrides)
     _check(settings)
+    if under == "granian":
+        _check_granian(settings, parser)
     check(settings)
     style = settings.server.log_format
     if style == "auto":
@@ -105,14 +119,16 @@ def launch(
                 os.environ[BOARD] = opened.enter_context(TemporaryDirectory(prefix="guestpass-"))
                 opened.callback(os.environ.pop, BOARD, None)
         export(overrides, config, os.environ)
-        worker.run(
-            factory,
-            server,
-            listeners,
-            parser=parser,
-            log_config=log_config,
-            announce=lambda: _announce(settings, listeners),
-        )
+        _announce_stores(settings)
+        announce = partial(_announce, server.workers, *map(_url, listeners))
+        if under == "granian":
+            from guestpass.cli import under_granian  # noqa: PLC0415  an extra
+
+            under_granian.run(
+                factory, server, public, log_config=log_config, backlog=BACKLOG, announce=announce
+            )
+        else:
+            worker.run(factory, server, listeners, parser=parser, log_config=log_config, announce=announce)
 
 
 def _check(settings: Settings) -> None:
@@ -131,6 +147,18 @@ def _check(settings: Settings) -> None:
     if asserts and settings.assertion.key_file is None and server.workers > 1:
         raise ConfigError(
             "assertion.key_file", "must be set for several workers: each would make its own key"
+        )
+
+
+def _check_granian(settings: Settings, parser: Parser) -> None:
+    """What does not go together with `--server granian`, which has one parser and serves one address."""
+    if find_spec("granian") is None:
+        raise Misuse('granian is not installed; --server granian needs: pip install "guestpass[granian]"')
+    if parser != "auto":
+        raise Misuse("--http chooses uvicorn's parser and does not apply to --server granian.")
+    if settings.server.admin_port is not None:
+        raise ConfigError(
+            "server.admin_port", "must be off with --server granian, which serves one port only"
         )
 
 
@@ -164,12 +192,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _announce(settings: Settings, listeners: list[socket.socket]) -> None:
+def _announce_stores(settings: Settings) -> None:
     workers = settings.server.workers
     if workers > 1 and not settings.store.shared:
         events.emit(events.STORE_NOT_SHARED, level=logging.WARNING, workers=workers)
-    public, *admin = [_url(listener) for listener in listeners]
-    events.emit(events.SERVER_LISTENING, url=public, admin=admin[0] if admin else None, workers=workers)
+
+
+def _announce(workers: int, public: str, admin: str | None = None) -> None:
+    events.emit(events.SERVER_LISTENING, url=public, admin=admin, workers=workers)
 
 
 def _port(listener: socket.socket) -> int:
