@@ -1,6 +1,6 @@
-"""Takes pictures of the demo's page in a real Chromium: two sizes, two themes, a rotation and a second tab.
+"""Takes pictures of the demo's page in a real Chromium: two sizes, two themes, with and without its issuer.
 
-python scripts/screenshots.py FOLDER
+python scripts/screenshots.py FOLDER; the README's is FOLDER/demo.png
 """
 
 import shutil
@@ -10,7 +10,7 @@ from typing import Final
 
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from guestpass.demo.world import World
+from guestpass.demo.world import LIFETIME, World
 
 _SIZES: Final = {"phone": (390, 844), "desk": (1440, 900)}
 _THEMES: Final = ("light", "dark")
@@ -21,11 +21,13 @@ _PATIENCE: Final = 60_000.0
 def main(folder: Path) -> None:
     """Take them all into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with World(nice_ports=False, page=True) as world, sync_playwright() as driver:
-        world.shorten_lives()
+    with World(nice_ports=False, page=True, lifetime=LIFETIME) as world, sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=shutil.which("chromium"), args=_FLAGS)
         with chromium.new_context() as context:
             page = _after_a_rotation(context, world.page)
+            page.emulate_media(reduced_motion="reduce")  # nothing is half-way then
+            page.set_viewport_size({"width": 1200, "height": 840})
+            page.screenshot(path=folder / "demo.png")
             _take(page, folder, "rotated")
             page.get_by_role("switch", name="The issuer").click()
             expect(page.get_by_text("The issuer is off", exact=True)).to_be_visible()
@@ -52,6 +54,7 @@ def _after_a_rotation(context: BrowserContext, url: str) -> Page:
 
 
 def _take(page: Page, folder: Path, name: str) -> None:
+    page.mouse.move(0, 0)
     for size, (width, height) in _SIZES.items():
         page.set_viewport_size({"width": width, "height": height})
         for theme in _THEMES:

@@ -60,7 +60,7 @@ def test_every_file_of_the_package_is_in_the_wheel_and_no_other(names: set[str])
 
 
 def test_only_code_and_what_it_reads_is_in_the_package(names: set[str]) -> None:
-    allowed = {".py", ".typed", ".lua", ".js", ".ts", ".html", ".css"}
+    allowed = {".py", ".typed", ".lua", ".js", ".ts", ".html", ".css", ".svg"}
     strays = {name for name in names if ".dist-info/" not in name and not name.endswith(tuple(allowed))}
     assert not strays
 

@@ -17,8 +17,7 @@ LOUD = ("warning", "error")
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[World]:
-    with World(nice_ports=False, page=True) as world:
-        world.shorten_lives(LIFETIME)
+    with World(nice_ports=False, page=True, lifetime=LIFETIME) as world:
         yield world
 
 

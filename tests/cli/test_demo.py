@@ -34,6 +34,9 @@ def test_it_serves_on_until_a_signal_and_leaves_nothing_running(number: int) -> 
         assert demo.said("/demo/").strip() == f"{urls[2]}/demo/"
         page = httpx.get(f"{urls[2]}/demo/", trust_env=False)
         assert (page.status_code, "front desk" in page.text) == (200, True)
+        visitor = {"name": "Ada", "email": "ada@example.org"}
+        token = httpx.post(f"{urls[2]}/guestpass/token", json=visitor, trust_env=False)
+        assert (token.status_code, token.json()["expires_in"] <= 40) == (200, True)
         assert httpx.get(f"{urls[2]}/readyz", trust_env=False).status_code == 200
         demo.process.send_signal(number)
         assert demo.wait() == (0 if number == signal.SIGINT else 128 + number)

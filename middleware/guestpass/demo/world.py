@@ -36,6 +36,7 @@ path = "{PATH}*"
 upstream = "{{desk}}"
 """
 _PARALLEL: Final = 64
+_HALF_AN_HOUR: Final = 1800
 LIFETIME: Final = 40  # seconds that a token lives while one looks at the page
 ENDPOINT: Final = "/guestpass/token"
 TOKEN: Final = "X-Guest-Token"  # noqa: S105  a field's name
@@ -65,13 +66,15 @@ class Answer:
 class World:
     """Starts everything when it is entered, and ends everything when it is left."""
 
-    def __init__(self, *, nice_ports: bool, page: bool) -> None:
+    def __init__(self, *, nice_ports: bool, page: bool, lifetime: int = _HALF_AN_HOUR) -> None:
         """Set the stage.
 
         Args:
             nice_ports: Take ports that a person can remember, as far as they are free.
             page: Serve the page too, in this process.
+            lifetime: Seconds that a token lives.
         """
+        self._lifetime = lifetime
         self._ports = _PORTS if nice_ports else dict.fromkeys(_PORTS, 0)
         self._page = page
         self._resources = ExitStack()
@@ -125,21 +128,23 @@ class World:
         """The page's URL."""
         return f"{self.proxy.url}{PATH}"
 
-    def start_vendor(self, port: str, *options: str) -> None:
+    def start_vendor(self, port: str) -> None:
         """Start the fake vendor, with its control plane."""
         self.vendor = self.processes.start(
-            "the fake vendor", "guestpass", "fake-vendor", "--control", "--port", port, *options
+            "the fake vendor",
+            *("guestpass", "fake-vendor", "--control", "--port", port, "--lifetime", str(self._lifetime)),
         )
         self.vendor.wait()
 
-    def restart_vendor(self, *options: str) -> None:
+    def restart_vendor(self) -> None:
         """Start a vendor again where the stopped one was."""
-        self.start_vendor(self.vendor.url.rpartition(":")[2], *options)
+        self.start_vendor(self.vendor.url.rpartition(":")[2])
 
-    def shorten_lives(self, seconds: int = LIFETIME) -> None:
-        """Have tokens live so long from now on, so that one can watch them rotate."""
+    def shorten_lives(self) -> None:
+        """Have tokens live `LIFETIME` seconds from now on, so that one can watch them rotate."""
+        self._lifetime = LIFETIME
         self.vendor.stop()
-        self.restart_vendor("--lifetime", str(seconds))
+        self.restart_vendor()
 
     def get(self, path: str, token: str | None = None, **fields: str) -> Answer:
         """Ask the proxy for `path`."""
