@@ -1,5 +1,7 @@
 """The frame of the command line: help, errors, exit codes."""
 
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +22,27 @@ def test_the_listed_help_is_the_first_sentence_of_the_command(name: str) -> None
     assert command is not None
     assert command.name == name
     assert (command.help or "").partition("\n")[0] == COMMANDS[name].help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_shows_an_example_that_it_takes(name: str) -> None:
+    """Parsed by the command itself, though not run; what follows `<` or `>` is the shell's."""
+    command = Commands().get_command(click.Context(guestpass), name)
+    assert command is not None
+    shown = CliRunner().invoke(guestpass, [name, "--help"]).stdout
+    example = COMMANDS[name].example
+    assert f"For example:\n    {example}\n" in shown
+    program, called, *words = shlex.split(re.split(" [<>] ", example)[0])
+    assert (program, called) == ("guestpass", name)
+    assert command.make_context(name, words).params.keys() == {param.name for param in command.params} - {
+        "help"
+    }
+
+
+def test_the_help_teaches_exit_codes_colours_and_first_steps() -> None:
+    shown = CliRunner().invoke(guestpass, ["--help"]).stdout
+    for word in ("Exit codes: 0 done, 1 failed, 2 wrong", "NO_COLOR", "guestpass doctor"):
+        assert word in shown
 
 
 def test_help_imports_no_command_and_no_server() -> None:
@@ -85,10 +108,13 @@ def test_a_wrong_setting_is_one_line_a_next_step_and_exit_code_2(failing: Failin
         (GuestpassError(), "guestpass: Internal error"),
     ],
 )
-def test_a_failure_of_ours_is_one_line_and_exit_code_1(failing: Failing, error: Exception, line: str) -> None:
+def test_a_failure_of_ours_is_one_line_a_next_step_and_exit_code_1(
+    failing: Failing, error: Exception, line: str
+) -> None:
     failing(error)
     result = CliRunner().invoke(guestpass, ["inspect"])
-    assert (result.exit_code, result.stderr) == (1, line + "\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines() == [line, "  Prove the path, step by step, with: guestpass doctor"]
 
 
 def test_a_bug_keeps_its_traceback(failing: Failing) -> None:
