@@ -33,11 +33,8 @@ class State(Protocol):
     store: TokenStore
     revocations: RevocationLog
     pause: IssuerPause | None
+    sessions: SessionStore
     jobs: tuple[Job, ...]
-
-    def sessions(self) -> SessionStore:
-        """The record of what was issued to guests who log in."""
-        ...
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """A limit of that name; None where there is none."""
@@ -65,11 +62,8 @@ class LocalState:
         self.store: TokenStore = MemoryStore(clock)
         self.revocations: RevocationLog = MemoryRevocations()
         self.pause: IssuerPause | None = None  # nobody else to tell
+        self.sessions: SessionStore = MemorySessions(clock)
         self.jobs: tuple[Job, ...] = ()
-
-    def sessions(self) -> SessionStore:
-        """As `State.sessions`; it ends with the process."""
-        return MemorySessions(self._clock)
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """As `State.limiter`."""
@@ -104,16 +98,13 @@ class SharedState:
         self._clock = clock
         self._limiter_class = RedisLimiter
         self._pool_class = RedisPool
-        self._sessions_class = RedisSessions
         shared = RedisStore(self._link, self._sealing, clock)
         self.store: TokenStore = DegradingStore(shared, self._local.store)
         self.revocations: RevocationLog = RedisRevocations(self._link, self._sealing, clock)
         self.pause: IssuerPause | None = RedisPause(self._link)
+        # With nothing to fall back to: no process knows what another one issued.
+        self.sessions: SessionStore = RedisSessions(self._link, self._sealing, clock)
         self.jobs: tuple[Job, ...] = (self._link.run,)
-
-    def sessions(self) -> SessionStore:
-        """As `State.sessions`; while Redis is away it says so, as no process knows what another issued."""
-        return self._sessions_class(self._link, self._sealing, self._clock)
 
     def limiter(self, name: str, rate: Rate | None) -> Limiter | None:
         """As `State.limiter`: each name is one limit for the whole fleet."""

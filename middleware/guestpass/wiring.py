@@ -142,7 +142,7 @@ def build_parts(settings: Settings, clock: Clock, state: State) -> Parts:
         )
         return Parts(local, _configured_keys(verify, clock) or local.key_source(), local)
     if issuer.kind == "webdeployments":
-        logins = build_logins(settings, _hosts(issuer), clock, state.sessions())
+        logins = build_logins(settings, _hosts(issuer), clock, state.sessions)
         return Parts(logins.issuer, None, logins=logins)
     if issuer.client_id is None or issuer.client_secret is None:
         raise ConfigError("issuer.client_id", "must be set, and issuer.client_secret too")
@@ -196,12 +196,15 @@ def build_surface(settings: Settings) -> Surface:
     )
 
 
-def build_app(settings: Settings) -> ASGIApp:
-    """What `guestpass serve` runs: the guarded proxy, and our own paths beside it."""
+def build_app(settings: Settings, state: State | None = None) -> ASGIApp:
+    """What `guestpass serve` runs: the guarded proxy, and our own paths beside it.
+
+    `state` is what it remembers, if that is there already.
+    """
     from guestpass.backends import build_proxy  # noqa: PLC0415  the proxy's engine is an extra
 
     clock, proxy = SystemClock(), build_proxy(settings)
-    state = build_state(settings.store, clock)
+    state = state or build_state(settings.store, clock)
     parts = build_parts(settings, clock, state)
     gate = build_gate(settings, Gate, parts, state, clock)
     asserters = build_assertions(settings, clock)

@@ -58,7 +58,7 @@ class SessionEndpoint:
         if _RENEWAL in members:
             had = await self._sessions.renew(_current(members), client=call.client)
         else:
-            had = await self._sessions.begin(_grant(members))
+            had = await self._sessions.begin(grant_of(members))
         answer = token_members(had.token, had.expires_at, now=self._gate.clock.time())
         return Reply(200, answer, token_cookie(self._gate, had.token, had.expires_at))
 
@@ -78,7 +78,12 @@ def _current(members: dict[str, Any]) -> RawToken:
     return RawToken(text(members, _RENEWAL, MAX_TOKEN, required=True).encode("utf-8", "surrogatepass"))
 
 
-def _grant(members: dict[str, Any]) -> Grant:
+def grant_of(members: dict[str, Any]) -> Grant:
+    """The code that a page sends, with what belongs to it.
+
+    Raises:
+        RequestInvalid: A member is missing, no string, or too long.
+    """
     return Grant(
         code=text(members, "code", _MOST_CODE, required=True),
         redirect_uri=text(members, "redirectUri", _MOST_URI, required=True),

@@ -3,18 +3,22 @@
 import json
 import os
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import anyio
 import click
 
 from guestpass.adapters.system_clock import SystemClock
+from guestpass.asgi.session_endpoint import grant_of
 from guestpass.cli.app import FAILED
 from guestpass.cli.options import config_option
 from guestpass.config import Settings, load
 from guestpass.core.model import Identity
+from guestpass.core.session import Grant
+from guestpass.core.strict_json import loads_object
 from guestpass.doctor.examination import examine
 from guestpass.doctor.findings import Finding
+from guestpass.errors import RequestInvalid
 
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
 
@@ -23,27 +27,55 @@ _COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped
 @click.option("--name", default="Doctor", show_default=True, help="Whom one token is minted for.")
 @click.option("--email", default="doctor@example.com", show_default=True, help="That guest's address.")
 @click.option("--path", default="/", show_default=True, help="What is asked for through the proxy.")
+@click.option(
+    "--login",
+    type=click.File("rb"),
+    help="A guest's code, as the JSON that a page sends for it; - for standard input. It is spent.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a finding.")
 @config_option
 @click.pass_context
 def command(
-    ctx: click.Context, *, name: str, email: str, path: str, as_json: bool, config: Path | None
+    ctx: click.Context,
+    *,
+    name: str,
+    email: str,
+    path: str,
+    login: BinaryIO | None,
+    as_json: bool,
+    config: Path | None,
 ) -> None:
     """Prove the whole path, and say what to mend.
 
-    Mints one token with the configured issuer, and sends it through the proxy to the backend. Exits with 1 if
-    a step failed.
+    Mints one token with the configured issuer, and sends it through the proxy to the backend. Where guests
+    log in, a token takes a guest's code: --login. Exits with 1 if a step failed.
     """
     settings = load(config, os.environ)
+    grant = None if login is None else _grant(login.read(), settings)
     identity = Identity(name=name, email=email)
-    if anyio.run(_examine, settings, identity, path, as_json):
+    if anyio.run(_examine, settings, identity, path, grant, as_json):
         ctx.exit(FAILED)
 
 
-async def _examine(settings: Settings, identity: Identity, path: str, as_json: bool) -> int:
+def _grant(body: bytes, settings: Settings) -> Grant:
+    if settings.issuer.kind != "webdeployments":
+        raise click.UsageError("--login is for issuer.kind 'webdeployments'.")
+    try:
+        return grant_of(loads_object(body))
+    except ValueError:
+        raise click.UsageError(
+            '--login must be JSON, such as {"code": "...", "redirectUri": "..."}.'
+        ) from None
+    except RequestInvalid as exc:
+        raise click.UsageError(f"--login: {exc}.") from exc
+
+
+async def _examine(
+    settings: Settings, identity: Identity, path: str, grant: Grant | None, as_json: bool
+) -> int:
     """How many steps failed; each is told as it is found."""
     counts = dict.fromkeys(_COLOURS, 0)
-    async for finding in examine(settings, SystemClock(), identity=identity, path=path):
+    async for finding in examine(settings, SystemClock(), identity=identity, path=path, grant=grant):
         counts[finding.status] += 1
         click.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
     if not as_json:

@@ -17,10 +17,12 @@ from guestpass.cli.options import config_option
 from guestpass.config import Settings, load
 from guestpass.core import base64url, jws
 from guestpass.core.decision import Genuine, Invalid, schedule
-from guestpass.core.model import RawToken, UnixTime, short
+from guestpass.core.model import Policy, RawToken, UnixTime, short
 from guestpass.core.strict_json import loads_object
 from guestpass.errors import TokenError
 from guestpass.ports import KeySource
+from guestpass.recorded import RecordedVerifier
+from guestpass.state import build_state
 from guestpass.verifier import JwksVerifier
 from guestpass.wiring import build_keys
 
@@ -44,9 +46,12 @@ def command(ctx: click.Context, token: str, config: Path | None) -> None:
     now = SystemClock().time()
     for line in _explain(raw, now):
         click.echo(line)
-    refusal = _well_formed(raw, settings)
+    recorded = settings.issuer.kind == "webdeployments"
+    refusal = None if recorded else _well_formed(raw, settings)
     click.echo("\nVerdict")
-    if refusal is None and (keys := _keys(settings)) is not None:
+    if recorded:
+        refusal = anyio.run(_look_up, raw, settings)
+    elif refusal is None and (keys := _keys(settings)) is not None:
         refusal = anyio.run(_verify, raw, keys, settings)
     elif refusal is None:
         click.echo("  well-formed; not verified, as no keys are configured (see verify.jwks_url)")
@@ -112,18 +117,38 @@ async def _verify(token: RawToken, keys: KeySource, settings: Settings) -> str |
         settings.claim_rules(),
         algorithms=frozenset(settings.verify.algorithms),
         types=frozenset(settings.verify.types),
-        clock=(clock := SystemClock()),
+        clock=SystemClock(),
     )
-    match await verifier.verify(token):
-        case Invalid(error):
-            return _reason(error)
-        case Genuine() as genuine:
-            click.echo("  " + click.style(f"genuine, by the key with thumbprint {genuine.key}", fg="green"))
-            at = schedule(genuine, settings.policy)
-            now = clock.time()
-            click.echo(f"  rotates {_ago(at.rotate_at - now)}; passes until {_ago(at.expires_at - now)}")
-            if now >= at.expires_at:
-                return "it has expired" + ("" if now >= at.refused_at else ", but can still be rotated")
+    verdict = await verifier.verify(token)
+    if isinstance(verdict, Invalid):
+        return _reason(verdict.error)
+    return _told(verdict, f"by the key with thumbprint {verdict.key}", settings.policy)
+
+
+async def _look_up(token: RawToken, settings: Settings) -> str | None:
+    """Look for the token in the record that workers share, as no published key verifies it."""
+    if not settings.store.shared:
+        click.echo(
+            "  not verified: what was issued is known to the process that serves (store.url is memory://)"
+        )
+        return None
+    state = build_state(settings.store, SystemClock())
+    try:
+        verdict = await RecordedVerifier(state.sessions).verify(token)
+    finally:
+        await state.store.aclose()
+    if isinstance(verdict, Invalid):
+        return f"{_reason(verdict.error)}: it was never issued here, or its session is over"
+    return _told(verdict, "by our own record of what was issued", settings.policy)
+
+
+def _told(genuine: Genuine, how: str, policy: Policy) -> str | None:
+    """Tell what would happen now to a genuine token; why it is refused all the same, or None."""
+    click.echo("  " + click.style(f"genuine, {how}", fg="green"))
+    at, now = schedule(genuine, policy), SystemClock().time()
+    click.echo(f"  rotates {_ago(at.rotate_at - now)}; passes until {_ago(at.expires_at - now)}")
+    if now >= at.expires_at:
+        return "it has expired" + ("" if now >= at.refused_at else ", but can still be rotated")
     return None
 
 

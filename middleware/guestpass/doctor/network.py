@@ -28,7 +28,9 @@ async def hosts(patient: Patient) -> AsyncIterator[Finding]:
 def _urls(patient: Patient) -> list[str]:
     """Scheme, host and port of everything that `serve` asks."""
     urls = []
-    if patient.hosts is not None:
+    if patient.hosts is not None and patient.parts.logins is not None:
+        urls.append(patient.hosts.api)
+    elif patient.hosts is not None:
         urls += [patient.routes.token_url(patient.hosts), patient.routes.mint_url(patient.hosts)]
         if patient.settings.verify.jwks is None and patient.settings.verify.jwks_file is None:
             urls.append(patient.settings.verify.jwks_url or patient.routes.jwks_url(patient.hosts))

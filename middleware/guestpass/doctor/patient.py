@@ -8,7 +8,9 @@ from guestpass.adapters.issuers.http_client import Answer, HttpClient
 from guestpass.config import Settings
 from guestpass.core.decision import Genuine
 from guestpass.core.model import Identity, RawToken, UnixTime
+from guestpass.core.session import Grant
 from guestpass.ports import Clock
+from guestpass.state import State
 from guestpass.wiring import Parts
 
 
@@ -19,12 +21,14 @@ class Patient:
     Attributes:
         settings: As `serve` would read them.
         parts: The issuer and its keys, as `serve` would build them.
+        state: What workers share, likewise.
         clock: Ours.
         identity: Whom a token is minted for.
         path: Which path is asked for through the proxy.
+        grant: A guest's code, where guests log in.
         http: For the checks' own requests to the vendor, one attempt each.
         hosts: Where the vendor is; None where tokens are signed here.
-        routes: Its routes.
+        routes: Its routes, where it mints.
         access: The access token, once there is one.
         dated: The vendor's `Date` and our time when it came.
         token: The minted token, once there is one.
@@ -33,9 +37,11 @@ class Patient:
 
     settings: Settings
     parts: Parts
+    state: State
     clock: Clock
     identity: Identity
     path: str
+    grant: Grant | None = None
     http: HttpClient = field(default_factory=HttpClient)
     hosts: Hosts | None = None
     routes: GuestTokenSettings = field(default_factory=GuestTokenSettings)

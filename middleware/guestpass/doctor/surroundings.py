@@ -12,7 +12,6 @@ from guestpass.doctor.findings import Finding, failed, ok, skipped, warning
 from guestpass.doctor.patient import Patient
 from guestpass.errors import Unavailable
 from guestpass.ports import Lease
-from guestpass.state import build_state
 from guestpass.wiring import build_app
 
 _PATIENCE: Final = 20.0
@@ -30,18 +29,23 @@ async def store(patient: Patient) -> AsyncIterator[Finding]:
         else:
             yield skipped(step, "one process needs no shared store")
         return
-    state = build_state(settings, patient.clock)
+    state, logins = patient.state, patient.parts.logins
     try:
         lease = await state.store.lead(TokenId(secrets.token_bytes(32)), lease=_LEASE)
         if isinstance(lease, Lease):
             await state.store.abandon(lease)
+        if logins is not None:
+            await logins.sessions.ready()
         degraded = state.store.degraded
     except Unavailable:
         degraded = True
-    finally:
-        await state.store.aclose()
     if degraded:
-        cure = "Check store.url, its password and the firewall; each worker goes by itself meanwhile."
+        meanwhile = (
+            "each worker goes by itself meanwhile"
+            if logins is None
+            else "meanwhile nobody can log in, and only tokens that a worker has seen pass there"
+        )
+        cure = f"Check store.url, its password and the firewall; {meanwhile}."
         yield failed(step, "the store cannot be reached, or not be written", cure)
     else:
         yield ok(step, f"{settings.scheme}: a lease was taken and given back")
@@ -66,7 +70,7 @@ async def response(patient: Patient) -> AsyncIterator[Finding]:
         (b"origin", origin.encode()),
         (carrier.lower().encode(), patient.token.compact),
     ]
-    status, headers = await _asked(build_app(patient.settings), patient.path, fields)
+    status, headers = await _asked(build_app(patient.settings, patient.state), patient.path, fields)
     for finding in (_backend(status, patient.path), *_fields(headers, carrier, bool(origins))):
         yield finding
 

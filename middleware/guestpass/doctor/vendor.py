@@ -64,7 +64,7 @@ async def credentials(patient: Patient) -> AsyncIterator[Finding]:
         return
     patient.remember_date(answer)
     if not answers.succeeded(answer):
-        yield _refusal(step, "the login", answer, _LOGIN)
+        yield refusal(step, "the login", answer, _LOGIN)
         return
     try:
         document = answers.members(answer)
@@ -104,7 +104,7 @@ async def permission(patient: Patient) -> AsyncIterator[Finding]:
         return
     patient.remember_date(answer)
     if not answers.succeeded(answer):
-        yield _refusal(step, "the mint", answer, _MINT)
+        yield refusal(step, "the mint", answer, _MINT)
         return
     try:
         compact = answers.credential(answers.member(answers.members(answer), patient.routes.token_member))
@@ -116,7 +116,7 @@ async def permission(patient: Patient) -> AsyncIterator[Finding]:
     yield ok(step, "the vendor minted a token")
 
 
-def _refusal(step: str, who: str, answer: Answer, known: dict[int, tuple[str, str]]) -> Finding:
+def refusal(step: str, who: str, answer: Answer, known: dict[int, tuple[str, str]]) -> Finding:
     """What the vendor's status and code mean (its envelope's texts are its own, and not repeated)."""
     said, cure = known.get(answer.status, ("fails", _LATER))
     code, correlation = answers.vendor_code(answer), answers.correlation(answer)

@@ -17,12 +17,12 @@ from guestpass.core.session import Grant, Recorded, Session, expiry, unverified_
 from guestpass.errors import ConfigError, Fault, GrantRefused, TokenRefused, Unavailable
 from guestpass.ports import Clock, SessionStore
 
-_ROOT: Final = "/api/v2/webdeployments/token"
+ROOT: Final = "/api/v2/webdeployments/token"
 _JSON: Final = {"content-type": "application/json"}
 _OURS: Final = frozenset({403, 404, 405, 410})
 """Nothing that a guest could mend: the deployment is not there, or not set up for this."""
 
-_THEIRS: Final = frozenset({400, 401, 409, 413, 422})
+THEIRS: Final = frozenset({400, 401, 409, 413, 422})
 """The code or the refresh token is not good, or not any more."""
 
 
@@ -85,7 +85,7 @@ class WebDeploymentsIssuer:
         self._clock = clock
         self._http = http or HttpClient()
         self._exchange, self._refresh, self._revoke = (
-            Route(name, hosts.api + _ROOT + path, http=self._http, clock=clock, sleep=sleep, draw=draw)
+            Route(name, hosts.api + ROOT + path, http=self._http, clock=clock, sleep=sleep, draw=draw)
             for name, path in (
                 ("exchange", "/oauthcodegrantjwtexchange"),
                 ("refresh", "/refresh"),
@@ -111,7 +111,7 @@ class WebDeploymentsIssuer:
         }
         answer = await self._exchange.ask("POST", _JSON, self._body(oauth=oauth))
         if not answers.succeeded(answer):
-            if answer.status in _THEIRS:
+            if answer.status in THEIRS:
                 raise GrantRefused("code: was refused by the issuer")
             self._failed(self._exchange, answer)
         document = answers.members(answer)
@@ -146,7 +146,7 @@ class WebDeploymentsIssuer:
     async def _refreshed(self, session: Session) -> RawToken:
         answer = await self._refresh.ask("POST", _JSON, self._body(refreshToken=session.refresh_token))
         if not answers.succeeded(answer):
-            if answer.status in _THEIRS:
+            if answer.status in THEIRS:
                 raise TokenRefused("the issuer refuses the refresh token")
             self._failed(self._refresh, answer)
         document = answers.members(answer)
@@ -161,7 +161,7 @@ class WebDeploymentsIssuer:
         """As the port says."""
         headers = {"authorization": f"Bearer {token.compact.decode('ascii')}"}
         answer = await self._revoke.ask("DELETE", headers)
-        if not answers.succeeded(answer) and answer.status not in _THEIRS:
+        if not answers.succeeded(answer) and answer.status not in THEIRS:
             self._failed(self._revoke, answer)
 
     async def aclose(self) -> None:
