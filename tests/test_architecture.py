@@ -21,8 +21,8 @@ GATE_ROOM = {
     "recorded", "sessions", "traced_gate",
 }  # fmt: skip
 WIRING = {
-    "admin", "assertion_wiring", "backends", "fleet", "happenings", "readings", "session_wiring", "state",
-    "tracing_wiring",
+    "admin", "assertion_wiring", "backends", "fleet", "happenings", "readings", "reloading", "session_wiring",
+    "state", "tracing_wiring",
 }  # fmt: skip
 BASE = {"errors", "core"}
 

@@ -8,7 +8,6 @@ from starlette.types import ASGIApp
 from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.health import Livez, Readyz
 from guestpass.asgi.known_host import KnownHost
-from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
 from guestpass.asgi.site import Site
 from guestpass.asgi.status import status_pages
@@ -22,7 +21,7 @@ from guestpass.readings import LoopLag, Readings
 
 
 def build_admin(
-    server: ServerSettings, gate: Gate, keys: KeySource | None, proxy: ReverseProxy | RoutedProxy | None
+    server: ServerSettings, gate: Gate, keys: KeySource | None, proxy: RoutedProxy | None
 ) -> ASGIApp:
     """Wire the pages of the admin port, and have `gate` run in the background what they need.
 

@@ -1,36 +1,84 @@
 """Settings -> what forwards to the backends; a part of the composition root."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
-from guestpass.config import Settings
+from guestpass.config import Settings, UpstreamSettings
 from guestpass.errors import ConfigError
+from guestpass.upstream.balance import Figures
 from guestpass.upstream.dial import BackendTls
 from guestpass.upstream.pool import PoolLimits
 from guestpass.upstream.websocket import WebSocketLimits
 
 
-def build_proxy(settings: Settings) -> ReverseProxy | RoutedProxy:
-    """Wire the proxy of `upstream`, and those of `routes` if there are any.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The proxies of one configuration, by the URLs of their backends; nothing is open yet."""
 
-    Raises:
-        ConfigError: There is no upstream, or a certificate cannot be read.
+    settings: Settings
+    proxies: Mapping[tuple[str, ...], ReverseProxy]
+
+    @property
+    def routes(self) -> list[tuple[str, ReverseProxy]]:
+        """Which path goes where."""
+        return [(route.path, self.proxies[route.upstream]) for route in self.settings.routes]
+
+    @property
+    def default(self) -> ReverseProxy:
+        """Where all else goes."""
+        return self.proxies[self.settings.upstream.url]
+
+
+class Backends:
+    """The proxy of `upstream`, and those of `routes`, over changes of the configuration.
+
+    Attributes:
+        proxy: The app that forwards.
     """
-    upstream = settings.upstream
-    if not upstream.url:
-        raise ConfigError("upstream.url", "must be set, such as to http://127.0.0.1:9000")
-    # Routes that name the same backends share their connections, and what is known of their health.
-    proxies = {
-        urls: _proxy(urls, settings) for urls in (upstream.url, *(r.upstream for r in settings.routes))
-    }
-    default = proxies[upstream.url]
-    if not settings.routes:
-        return default
-    return RoutedProxy([(route.path, proxies[route.upstream]) for route in settings.routes], default)
+
+    def __init__(self, settings: Settings) -> None:
+        """Wire the proxies.
+
+        Raises:
+            ConfigError: There is no upstream, or a certificate cannot be read.
+        """
+        self._figures = Figures()
+        self._plan = Plan(settings, {})
+        self._plan = self.prepared(settings)
+        self.proxy = RoutedProxy(self._plan.routes, self._plan.default)
+
+    def prepared(self, settings: Settings) -> Plan:
+        """Make what `settings` ask for, and keep what they ask for no differently; changes nothing yet.
+
+        Raises:
+            ConfigError: There is no upstream, or a certificate cannot be read.
+        """
+        if not settings.upstream.url:
+            raise ConfigError("upstream.url", "must be set, such as to http://127.0.0.1:9000")
+        same = _but_for_urls(settings) == _but_for_urls(self._plan.settings)
+        known = self._plan.proxies if same else {}
+        # Routes that name the same backends share their connections, and what is known of their health.
+        wanted = dict.fromkeys((settings.upstream.url, *(route.upstream for route in settings.routes)))
+        return Plan(
+            settings, {urls: known.get(urls) or _proxy(urls, settings, self._figures) for urls in wanted}
+        )
+
+    def adopt(self, plan: Plan) -> int:
+        """Serve by `plan` from here on; how many of its proxies are kept with their connections."""
+        before = set(self._plan.proxies.values())
+        self._plan = plan
+        self.proxy.replace(plan.routes, plan.default)
+        return len(before & set(plan.proxies.values()))
 
 
-def _proxy(urls: tuple[str, ...], settings: Settings) -> ReverseProxy:
+def _but_for_urls(settings: Settings) -> UpstreamSettings:
+    return replace(settings.upstream, url=())
+
+
+def _proxy(urls: tuple[str, ...], settings: Settings, figures: Figures) -> ReverseProxy:
     upstream = settings.upstream
     return ReverseProxy(
         urls,
@@ -39,6 +87,7 @@ def _proxy(urls: tuple[str, ...], settings: Settings) -> ReverseProxy:
         header_timeout=upstream.response_timeout,
         max_body=upstream.max_body,
         balance=upstream.balance,
+        figures=figures,
         limits=PoolLimits(
             max_connections=upstream.max_connections,
             max_waiting=upstream.max_waiting,

@@ -39,6 +39,8 @@ SESSION_BEGUN: Final = "session.begun"  # token
 SESSION_ENDED: Final = "session.ended"  # token, count
 SESSION_NOT_REVOKED: Final = "session.not_revoked"  # reason
 # The process.
+CONFIG_RELOADED: Final = "config.reloaded"  # changed, kept, needs_restart
+CONFIG_REFUSED: Final = "config.refused"  # field, rule
 SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers
 LIFESPAN_REFUSED: Final = "lifespan.refused"  # cause

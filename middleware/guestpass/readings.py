@@ -1,18 +1,17 @@
 """Reads the value of every metric from the parts of a running process, and says what ails it."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
 
 from guestpass.adapters.remote_jwks import KeysHealth, RemoteJwks
-from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
 from guestpass.core.freshness import State
 from guestpass.gate import Gate
-from guestpass.metrics import FRESH_FOR, Buckets, Histogram, Snapshot, Value, counted
+from guestpass.metrics import FRESH_FOR, Histogram, Snapshot, Value, counted
 from guestpass.ports import Clock, KeySource
 
 _LAG_EVERY: Final = 0.25
@@ -46,7 +45,7 @@ class Readings:
 
     gate: Gate
     keys: KeySource | None
-    proxy: ReverseProxy | RoutedProxy | None = None
+    proxy: RoutedProxy | None = None
     lag: LoopLag | None = None
 
     async def snapshot(self) -> Snapshot:
@@ -121,26 +120,18 @@ def _of_keys(health: KeysHealth) -> dict[str, Mapping[str, Value]]:
     return values
 
 
-def _of_proxy(proxy: ReverseProxy | RoutedProxy) -> dict[str, Mapping[str, Value]]:
+def _of_proxy(proxy: RoutedProxy) -> dict[str, Mapping[str, Value]]:
     connections: Counter[str] = Counter()
-    for backend in proxy.backends:
+    for backend in (*proxy.backends, *proxy.leaving):
         pool = backend.pool
         connections.update(in_use=pool.in_use, idle=pool.idle, opening=pool.opening, waiting=pool.waiting)
     streams = {"http": connections["in_use"], "websocket": proxy.websockets}
     return {
-        "upstream_seconds": {"": _total(backend.latency for backend in proxy.backends)},
-        "upstream_errors_total": counted("upstream_errors_total", proxy.errors),
+        "upstream_seconds": {"": proxy.figures.latency.reading},
+        "upstream_errors_total": counted("upstream_errors_total", proxy.figures.errors),
         "upstream_connections": counted("upstream_connections", connections),
         "active_streams": counted("active_streams", streams),
     }
-
-
-def _total(histograms: Iterable[Histogram]) -> Buckets:
-    total = Histogram("upstream_seconds").reading
-    for one in histograms:
-        counts = tuple(a + b for a, b in zip(total.counts, one.counts, strict=True))
-        total = Buckets(counts, total.total + one.total)
-    return total
 
 
 def _ailing_keys(health: KeysHealth) -> str | None:
@@ -152,7 +143,7 @@ def _ailing_keys(health: KeysHealth) -> str | None:
     return f"{health.keys} usable, {health.age or 0:.0f} s old; {last}"
 
 
-def _ailing_backends(proxy: ReverseProxy | RoutedProxy) -> str | None:
+def _ailing_backends(proxy: RoutedProxy) -> str | None:
     limit = proxy.limits.max_connections
     failing = [backend for backend in proxy.backends if backend.failures]
     full = [backend for backend in proxy.backends if backend.pool.waiting and backend.pool.in_use >= limit]

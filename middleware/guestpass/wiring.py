@@ -1,6 +1,7 @@
 """The composition root: settings -> gate -> ASGI app. Every adapter is chosen here and nowhere else."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -48,7 +49,6 @@ from guestpass.tracing_wiring import build_tracing
 from guestpass.verifier import JwksVerifier
 
 if TYPE_CHECKING:
-    from guestpass.asgi.proxy import ReverseProxy
     from guestpass.asgi.routes import RoutedProxy
 
 PUBLISHED_KEYS: Final = "/.well-known/guestpass/jwks.json"
@@ -196,17 +196,25 @@ def build_surface(settings: Settings) -> Surface:
     )
 
 
-def build_app(settings: Settings, state: State | None = None) -> ASGIApp:
+def build_app(
+    settings: Settings, state: State | None = None, *, reread: Callable[[], Settings] | None = None
+) -> ASGIApp:
     """What `guestpass serve` runs: the guarded proxy, and our own paths beside it.
 
-    `state` is what it remembers, if that is there already.
+    `state` is what it remembers, if that is there already. `reread` reads the settings anew, for a reload on
+    SIGHUP; without it the signal is left to whoever runs the app.
     """
-    from guestpass.backends import build_proxy  # noqa: PLC0415  the proxy's engine is an extra
+    from guestpass.backends import Backends  # noqa: PLC0415  the proxy's engine is an extra
 
-    clock, proxy = SystemClock(), build_proxy(settings)
+    clock, backends = SystemClock(), Backends(settings)
+    proxy = backends.proxy
     state = state or build_state(settings.store, clock)
     parts = build_parts(settings, clock, state)
     gate = build_gate(settings, Gate, parts, state, clock)
+    if reread is not None:
+        from guestpass.reloading import Reloading  # noqa: PLC0415  not every system has the signal
+
+        gate.add_jobs(Reloading(backends, settings, reread).run)
     asserters = build_assertions(settings, clock)
     backend = build_tracing(settings.tracing).upstream(proxy)
     if asserters is not None:
@@ -241,7 +249,7 @@ def _site(
     parts: Parts,
     state: State,
     *,
-    proxy: "ReverseProxy | RoutedProxy | None" = None,
+    proxy: "RoutedProxy | None" = None,
     asserters: Asserters | None = None,
 ) -> ASGIApp:
     """Our own paths beside `app`, and the admin port.
@@ -283,6 +291,12 @@ def gate_from_env(kind: type[G]) -> G:
 def app_from_env() -> ASGIApp:
     """The app of `guestpass serve`, made anew in each worker from the environment."""
     return build_app(load(None, os.environ))
+
+
+def reloading_app_from_env() -> ASGIApp:
+    """The same app, which takes over changed routes and upstreams on SIGHUP."""
+    read = partial(load, None, os.environ)
+    return build_app(read(), reread=read)
 
 
 def forward_auth_from_env() -> ASGIApp:

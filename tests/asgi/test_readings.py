@@ -18,6 +18,7 @@ from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.worker_board import WorkerBoard
 from guestpass.asgi.admin import MetricsPage
 from guestpass.asgi.proxy import ReverseProxy
+from guestpass.asgi.routes import RoutedProxy
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import RawToken, UnixTime
 from guestpass.errors import Unavailable
@@ -124,7 +125,7 @@ async def everything() -> tuple[Readings, Snapshot]:
     clock = HeldClock()
     keys = RemoteJwks("http://127.0.0.1:9/jwks", algorithms=ALGORITHMS, clock=clock)
     w = world(clock=clock, budget=MemoryLimiter(300, 60, clock), store=MemoryStore(clock))
-    readings = Readings(w.gate, keys, ReverseProxy("http://127.0.0.1:9"), LoopLag(clock))
+    readings = Readings(w.gate, keys, RoutedProxy([], ReverseProxy("http://127.0.0.1:9")), LoopLag(clock))
     return readings, await readings.snapshot()
 
 

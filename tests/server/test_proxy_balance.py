@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.errors import ConfigError
-from guestpass.upstream.balance import Backend, Balancer, Ejection, Strategy
+from guestpass.upstream.balance import Backend, Balancer, Ejection, Figures, Strategy
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.origin import Origin
 from guestpass.upstream.pool import Pool, PoolLimits
@@ -140,7 +140,7 @@ def three(ejection: Ejection) -> tuple[Balancer, list[Backend]]:
     for number in range(3):
         dialer = Dialer(Origin.parse(f"http://h{number}"), BackendTls(), timeout=1)
         backends.append(Backend(dialer, Pool(dialer, PoolLimits(), pulse)))
-    return Balancer(backends, "round_robin", ejection), backends
+    return Balancer(backends, "round_robin", ejection, Figures()), backends
 
 
 async def test_ejection_lasts_longer_each_time_and_an_answer_ends_it() -> None:
@@ -173,7 +173,7 @@ async def test_those_left_alone_are_passed_over_until_none_else_is_left() -> Non
 
 async def test_a_single_backend_is_never_left_alone() -> None:
     _, (first, *_) = three(Ejection())
-    balancer = Balancer([first], "round_robin", Ejection(failures=1))
+    balancer = Balancer([first], "round_robin", Ejection(failures=1), Figures())
     for _ in range(5):
         balancer.failed(first)
     assert (balancer.pick(), first.ejections) == (first, 0)

@@ -124,7 +124,7 @@ async def storm(parser: str, requests: int) -> None:
                     await anyio.lowlevel.checkpoint()
             assert sum(user.answered for user in users) > requests * (1 - CANCELLED) * 0.9
             assert pool.idle <= limits.max_connections
-            assert not proxy.errors
+            assert not proxy.figures.errors
 
 
 @pytest.mark.slow

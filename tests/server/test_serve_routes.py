@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
-from guestpass.backends import build_proxy
+from guestpass.backends import Backends
 from guestpass.config import RouteSettings, Settings, UpstreamSettings, load
 from guestpass.errors import ConfigError
 from guestpass.wiring import build_app
@@ -143,7 +143,7 @@ async def test_what_all_routes_have_to_show_is_shown_as_one() -> None:
                 assert (await ask(port, get(path))).status == 200
             assert len(app.backends) == 2
             assert app.limits is default.limits
-            assert not app.errors
+            assert not app.figures.errors
 
 
 async def test_the_end_of_the_lifespan_closes_the_connections_of_every_route() -> None:
@@ -166,8 +166,7 @@ def test_routes_to_the_same_backends_share_one_proxy() -> None:
     """So they share its connections, and what is known of its health."""
     upstream = UpstreamSettings(url=("http://127.0.0.1:1",))
     routes = [RouteSettings(path=path, upstream=("http://127.0.0.1:2",)) for path in ("/a", "/b")]
-    app = build_proxy(Settings(upstream=upstream, routes=tuple(routes)))
-    assert isinstance(app, RoutedProxy)
+    app = Backends(Settings(upstream=upstream, routes=tuple(routes))).proxy
     assert app._proxy_of("/a") is app._proxy_of("/b") is not app._proxy_of("/c")
 
 

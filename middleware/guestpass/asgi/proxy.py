@@ -6,7 +6,6 @@ makes the server close the connection with the response unfinished (one log line
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final, get_args
 
@@ -20,7 +19,7 @@ from guestpass.core.model import Header
 from guestpass.core.request_head import ProxyRules, RequestHead, request_head
 from guestpass.errors import ConfigError, Fault, PoolExhausted, RequestInvalid
 from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
-from guestpass.upstream.balance import Backend, Balancer, Ejection, Strategy
+from guestpass.upstream.balance import Backend, Balancer, Ejection, Figures, Strategy
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.exchange import Exchange
 from guestpass.upstream.http1 import Abandoned
@@ -54,6 +53,7 @@ class ReverseProxy:
         tls: BackendTls | None = None,
         balance: Strategy = "round_robin",
         ejection: Ejection | None = None,
+        figures: Figures | None = None,
     ) -> None:
         """Check the configuration.
 
@@ -72,6 +72,7 @@ class ReverseProxy:
             tls: Certificates, for `https://` backends.
             balance: How one of several backends is chosen.
             ejection: When a failing one is left alone; a single one never is.
+            figures: What to count in, where that is shared with other proxies.
 
         Raises:
             ConfigError: One of these breaks its rule.
@@ -103,7 +104,7 @@ class ReverseProxy:
         self._pulse: Pulse | None = None
         self._balancer: Balancer | None = None
         self.websockets = 0
-        self.errors: Counter[str] = Counter()
+        self.figures = figures or Figures()
 
     @property
     def limits(self) -> PoolLimits:
@@ -114,6 +115,11 @@ class ReverseProxy:
     def backends(self) -> Sequence[Backend]:
         """The backends with their pools, for metrics; none before the first request."""
         return self._balancer.backends if self._balancer is not None else ()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request or a WebSocket is under way."""
+        return self.websockets > 0 or any(b.pool.in_use or b.pool.waiting for b in self.backends)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -126,6 +132,11 @@ class ReverseProxy:
             await self._tunnel(scope, receive, send)
         else:
             raise ValueError(f"unknown ASGI scope type {kind!r}")
+
+    def retire(self) -> None:
+        """Let what is under way end as it would, and keep no connection after it: another one serves now."""
+        for backend in self.backends:
+            backend.pool.retire()
 
     async def aclose(self) -> None:
         """Drop the connections to the backend; the proxy can be used again afterwards."""
@@ -153,7 +164,10 @@ class ReverseProxy:
             self._loop = loop
             pulse = Pulse(min(_BEAT, self._header_timeout / 4, self._limits.wait_timeout / 4))
             backends = [Backend(dialer, Pool(dialer, self._limits, pulse)) for dialer in self._dialers]
-            self._pulse, self._balancer = pulse, Balancer(backends, self._balance, self._ejection)
+            self._pulse, self._balancer = (
+                pulse,
+                Balancer(backends, self._balance, self._ejection, self.figures),
+            )
         return self._balancer, self._pulse
 
     def _head(self, scope: Scope, method: str, headers: Sequence[Header]) -> RequestHead:
@@ -197,7 +211,7 @@ class ReverseProxy:
             if not exchange.started:
                 await send_problem(send, error, _CLOSE)
         except Fault as error:
-            self.errors[error.reason] += 1
+            self.figures.errors[error.reason] += 1
             event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
             emit(event, level=logging.WARNING, reason=error.reason, cause=str(error))
             if not exchange.started:
@@ -232,6 +246,6 @@ class ReverseProxy:
             )
         except (RequestInvalid, Fault) as error:
             if isinstance(error, Fault):
-                self.errors[error.reason] += 1
+                self.figures.errors[error.reason] += 1
                 emit(UPSTREAM_FAILED, level=logging.WARNING, reason=error.reason, cause=str(error))
             await send_websocket_response(send, *problem(error), possible=possible)

@@ -1,13 +1,12 @@
 """Several reverse proxies as one app: each path to the proxy of its route."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.core.matching import compile_pattern
-from guestpass.upstream.balance import Backend
+from guestpass.upstream.balance import Backend, Figures
 from guestpass.upstream.pool import PoolLimits
 
 
@@ -28,9 +27,28 @@ class RoutedProxy:
         Raises:
             ConfigError: A pattern is none.
         """
+        self._leaving: list[ReverseProxy] = []
+        self._proxies: tuple[ReverseProxy, ...] = ()
+        self.replace(routes, default)
+
+    def replace(self, routes: Sequence[tuple[str, ReverseProxy]], default: ReverseProxy) -> None:
+        """Send every request from here on by these routes; what is under way ends where it began.
+
+        Args:
+            routes: As for a new one; proxies that were here before keep their connections.
+            default: Where all else goes.
+
+        Raises:
+            ConfigError: A pattern is none; all stays as it was.
+        """
         self._routes = [(compile_pattern("routes.path", path).match, proxy) for path, proxy in routes]
         self._default = default
+        before = self._proxies
         self._proxies = tuple(dict.fromkeys([*(proxy for _, proxy in routes), default]))
+        gone = [proxy for proxy in before if proxy not in self._proxies]
+        for proxy in gone:
+            proxy.retire()
+        self._leaving = [proxy for proxy in (*self._leaving, *gone) if proxy.busy]
 
     @property
     def limits(self) -> PoolLimits:
@@ -43,14 +61,19 @@ class RoutedProxy:
         return [backend for proxy in self._proxies for backend in proxy.backends]
 
     @property
-    def websockets(self) -> int:
-        """The WebSockets that are open, all routes together."""
-        return sum(proxy.websockets for proxy in self._proxies)
+    def leaving(self) -> Sequence[Backend]:
+        """Those of a configuration that was replaced, while requests are still under way there."""
+        return [backend for proxy in self._leaving if proxy.busy for backend in proxy.backends]
 
     @property
-    def errors(self) -> Counter[str]:
-        """What failed, by reason, all routes together."""
-        return sum((proxy.errors for proxy in self._proxies), Counter())
+    def websockets(self) -> int:
+        """The WebSockets that are open, all routes together."""
+        return sum(proxy.websockets for proxy in (*self._proxies, *self._leaving))
+
+    @property
+    def figures(self) -> Figures:
+        """What is counted of the default's requests, and of all others' where they share it."""
+        return self._default.figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -61,7 +84,7 @@ class RoutedProxy:
 
     async def aclose(self) -> None:
         """Drop the connections to every backend."""
-        for proxy in self._proxies:
+        for proxy in (*self._proxies, *self._leaving):
             await proxy.aclose()
 
     def _proxy_of(self, path: str) -> ReverseProxy:

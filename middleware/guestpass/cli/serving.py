@@ -104,7 +104,7 @@ def launch(
         style = "text" if sys.stderr.isatty() else "json"
     log_config = logging_config(style, settings.server.log_level)
     logging.config.dictConfig(log_config)
-    from guestpass.cli import worker  # noqa: PLC0415  its library may be missing until it is asked for above
+    from guestpass.cli import hangups, worker  # noqa: PLC0415  a library may be missing until asked for above
 
     with ExitStack() as opened:
         server = settings.server
@@ -119,6 +119,9 @@ def launch(
                 os.environ[BOARD] = opened.enter_context(TemporaryDirectory(prefix="guestpass-"))
                 opened.callback(os.environ.pop, BOARD, None)
         export(overrides, config, os.environ)
+        hangups.hold()
+        if under == "granian" or server.workers > 1:
+            hangups.pass_on()
         _announce_stores(settings)
         announce = partial(_announce, server.workers, *map(_url, listeners))
         if under == "granian":

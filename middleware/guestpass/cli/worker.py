@@ -17,7 +17,7 @@ from guestpass.cli.app import Failure
 from guestpass.cli.bounded_http import MOST, BoundedHttpTools
 from guestpass.cli.serving import BACKLOG, Parser
 from guestpass.config import ServerSettings
-from guestpass.wiring import app_from_env, forward_auth_from_env
+from guestpass.wiring import forward_auth_from_env, reloading_app_from_env
 
 _KEEP_ALIVE: Final = 65
 """Seconds; a little more than load balancers in front keep theirs (60), so that it is they who close."""
@@ -28,7 +28,7 @@ _YOUNG_OBJECTS: Final = 20_000
 
 def app() -> ASGIApp:
     """Make one worker's app of `guestpass serve`."""
-    return _spared(app_from_env())
+    return _spared(reloading_app_from_env())
 
 
 def forward_auth() -> ASGIApp:

@@ -6,6 +6,7 @@ the same: refusing everybody is worse than a try.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,11 +52,10 @@ class Backend:
         tunnels: Those for WebSockets, as a count.
         failures: Failures in a row.
         ejections: How often in a row it has been left alone.
-        latency: How long it took to the head of each response.
         ejected_until: Loop time until which it is.
     """
 
-    __slots__ = ("dialer", "ejected_until", "ejections", "failures", "latency", "pool", "tunnels")
+    __slots__ = ("dialer", "ejected_until", "ejections", "failures", "pool", "tunnels")
 
     def __init__(self, dialer: Dialer, pool: Pool) -> None:
         self.dialer = dialer
@@ -64,7 +64,6 @@ class Backend:
         self.failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
-        self.latency = Histogram("upstream_seconds")
 
     @property
     def load(self) -> int:
@@ -72,11 +71,29 @@ class Backend:
         return self.pool.in_use + self.pool.waiting + self.tunnels
 
 
+class Figures:
+    """What is counted of the requests to some backends; outlives the backends over a reload.
+
+    Attributes:
+        latency: How long it took to the head of each response.
+        errors: What failed, by reason.
+    """
+
+    __slots__ = ("errors", "latency")
+
+    def __init__(self) -> None:
+        self.latency = Histogram("upstream_seconds")
+        self.errors: Counter[str] = Counter()
+
+
 class Balancer:
     """Picks a backend for each request."""
 
-    def __init__(self, backends: Sequence[Backend], strategy: Strategy, ejection: Ejection) -> None:
+    def __init__(
+        self, backends: Sequence[Backend], strategy: Strategy, ejection: Ejection, figures: Figures
+    ) -> None:
         self.backends = backends
+        self.figures = figures
         self._strategy = strategy
         self._ejection = ejection
         self._loop = asyncio.get_running_loop()

@@ -133,7 +133,7 @@ class Exchange:
             connection = await self._obtain()
             self._begin(connection, data, sent=True)
             await connection.head()
-        self._backend.latency.observe(perf_counter() - began)
+        self._balancer.figures.latency.observe(perf_counter() - began)
         if self._backend.failures:
             self._balancer.succeeded(self._backend)
         await self._respond(connection)

@@ -66,6 +66,7 @@ class Pool:
         self._waiting: OrderedDict[asyncio.Future[Http1Connection], float] = OrderedDict()
         self._dials: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._retired = False
 
     @property
     def opening(self) -> int:
@@ -137,7 +138,7 @@ class Pool:
     def give_back(self, connection: Http1Connection) -> None:
         """End an exchange: the connection is reused if nothing about it is in doubt, else dropped."""
         self.in_use -= 1
-        if self._closed or not connection.usable:
+        if self._closed or self._retired or not connection.usable:
             connection.close()
             return
         connection.put_aside()
@@ -146,6 +147,11 @@ class Pool:
             connection.close()
             return
         self._offer(connection, now)
+
+    def retire(self) -> None:
+        """Let what is under way, or waits, end as it would, and keep no connection after it."""
+        self._retired = True
+        self.drop_idle()
 
     async def aclose(self) -> None:
         """Drop every connection; whoever uses one, or waits for one, is told that it is over."""
