@@ -85,6 +85,10 @@ class Phase(IntEnum):
     ENDED = 5
 
 
+# By name, as in Python 3.11 each look-up of an enum's member through its class takes 0.1 us.
+_FRESH, _PREFETCH, _ROTATE, _EXPIRED, _REFUSED, _ENDED = Phase
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """The instants at which a token's treatment changes, in order; computed once per token.
@@ -106,16 +110,17 @@ class Schedule:
     def phase(self, now: UnixTime) -> Phase:
         """Where the token is at `now`; never moves back as `now` grows."""
         if now >= self.session_ends_at:
-            return Phase.ENDED
+            return _ENDED
         if now >= self.refused_at:
-            return Phase.REFUSED
+            return _REFUSED
         if now >= self.expires_at:
-            return Phase.EXPIRED
+            return _EXPIRED
         if now >= self.rotate_at:
-            return Phase.ROTATE
-        return Phase.PREFETCH if now >= self.prefetch_at else Phase.FRESH
+            return _ROTATE
+        return _PREFETCH if now >= self.prefetch_at else _FRESH
 
 
+_FOR_EVER: Final = float("inf")
 _QUARTER: Final = 0.25
 _MOST: Final = 300.0
 _FIFTH: Final = 0.2
@@ -165,7 +170,7 @@ def place(
     started = chain_started_at
     if started is None:
         started = issued_at if issued_at is not None else UnixTime(exp - lifetime)
-    age = float("inf") if policy.max_session_age is None else policy.max_session_age
+    age = _FOR_EVER if policy.max_session_age is None else policy.max_session_age
     return Schedule(
         prefetch_at=UnixTime(rotate_at - min(policy.prefetch, _FIFTH * window)),
         rotate_at=UnixTime(rotate_at),

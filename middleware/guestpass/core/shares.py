@@ -22,6 +22,10 @@ class Priority(StrEnum):
     """For a guest without a token, who can do nothing until it is there."""
 
 
+# By name, as in Python 3.11 each look-up of an enum's member through its class takes 0.1 us.
+_AHEAD: Final = Priority.PREFETCH
+_AT_FIRST: Final = Priority.FIRST
+
 _PREFETCH: Final = 0.5
 _EARLY: Final = 0.8
 _LATE: Final = 0.9
@@ -46,9 +50,9 @@ def share(priority: Priority, *, left: float) -> float:
         priority: Why the issuer is called.
         left: Seconds to the token's "exp"; negative in its grace. Of no account for a first token.
     """
-    if priority is Priority.FIRST:
+    if priority is _AT_FIRST:
         return _ALL
-    if priority is Priority.PREFETCH:
+    if priority is _AHEAD:
         return _PREFETCH
     if left <= _DYING:
         return _ALL

@@ -18,40 +18,54 @@ PATIENCE: Final = 10
 """How often a guest without a token asks for one before giving up."""
 
 _MINUTE: Final = 60
-_DUE = attrgetter("due")
+_DUE: Final = attrgetter("due")
+_NEVER: Final = UnixTime(inf)
+_NO_TOKEN: Final = Schedule(_NEVER, _NEVER, _NEVER, _NEVER, _NEVER)
 
 
 class _Guest:
-    """One guest: who it is, what it holds, and when it asks next for something that matters."""
+    """One guest: who it is, what it holds, and when it asks next for something that matters.
+
+    What most requests look at is kept at hand, as of a million guests hardly any is in the processor's cache.
+    """
 
     __slots__ = (
+        "act",
         "arrived_at",
         "at",
         "chain",
         "due",
         "ends",
         "exp",
+        "lasts",
         "leaves",
         "number",
         "refusals",
         "rest_until",
         "spare",
         "tokens",
+        "until",
     )
 
-    def __init__(self, number: int, arrived_at: float, leaves: float, duration: float) -> None:
+    def __init__(self, number: int, arrived_at: float, leaves: float, duration: float, act: "_Act") -> None:
+        self.act = act  # what its next request does
+        self.until = inf  # unless it is made at this instant or later: then the token's phase is another
         self.number = number
         self.arrived_at = arrived_at
         self.leaves = leaves
         self.ends = min(leaves, duration)  # of what is simulated of it
         self.due = UnixTime(arrived_at)
-        self.at: Schedule | None = None  # None: it holds no token
+        self.at = _NO_TOKEN
+        self.lasts = inf  # until when its token passes by itself
         self.exp = UnixTime(0.0)
         self.chain: UnixTime | None = None  # when the chain began; None while its token is the first
         self.spare: UnixTime | None = None  # when the successor that waits for it was minted
         self.tokens = 0
         self.refusals = 0  # of rotations of the present token, or of a first one
-        self.rest_until = 0.0  # no call is tried for the present token before
+        self.rest_until = 0.0  # no call for the present token before; kept where that is past `lasts`
+
+
+_Act = Callable[[_Guest, UnixTime], None]
 
 
 class Engine:
@@ -77,16 +91,18 @@ class Engine:
         self._naive = naive
         self._window = None if scenario.limit is None else MovingWindow(scenario.limit, scenario.window)
         self._seconds: list[list[_Guest]] = [[] for _ in range(ceil(scenario.duration))]
-        self._second = 0
-        self._position = 0
-        # By the number of the phase: a `match` over an enum would be a third of the cost of most requests.
-        self._in_phase: Final = (
-            self._fresh,
-            self._prefetch,
-            self._rotate,
-            self._expired,
-            self._refused,
-            self._ended,
+        self._second = self._minute = 0
+        # A naive proxy has no budget of its own to share out: all of the issuer's limit is open to any call.
+        self._ahead: Final = Priority.FIRST if naive else Priority.PREFETCH
+        self._due: Final = Priority.FIRST if naive else Priority.ROTATION
+        # By the number of the phase: what a request does in it, and when it ends.
+        self._in_phase: Final[tuple[tuple[_Act, Callable[[Schedule], float]], ...]] = (
+            (self._fresh, attrgetter("prefetch_at")),
+            (self._prefetch, attrgetter("rotate_at")),
+            (self._rotate, attrgetter("expires_at")),
+            (self._expired, attrgetter("refused_at")),
+            (self._refused, attrgetter("session_ends_at")),
+            (self._ended, _never),
         )
         self.tally = Tally(minutes=ceil(scenario.duration / _MINUTE))
 
@@ -95,19 +111,16 @@ class Engine:
         seconds, serve = self._seconds, self._serve
         arrivals = enumerate(self._crowd.arrivals())
         number, (arrives, leaves) = next(arrivals, (0, (inf, inf)))
-        for self._second in range(len(seconds)):
-            now = seconds[self._second]
+        for self._second, now in enumerate(seconds):
+            self._minute = self._second // _MINUTE
             while arrives < self._second + 1:
                 self.tally.arrived += 1
-                now.append(_Guest(number, arrives, leaves, self._scenario.duration))
+                now.append(_Guest(number, arrives, leaves, self._scenario.duration, self._without_token))
                 number, (arrives, leaves) = next(arrivals, (0, (inf, inf)))
-            now.sort(key=_DUE)
-            # By index: a guest may have more to do within this very second.
-            self._position = 0
-            while self._position < len(now):
-                serve(now[self._position])
-                self._position += 1
-            seconds[self._second] = []
+            # The latest first, as they are taken from the end: one may have more to do within this second.
+            now.sort(key=_DUE, reverse=True)
+            while now:
+                serve(now.pop())
             if self._second % _MINUTE == 0:
                 progress(self._second / len(seconds))
         progress(1.0)
@@ -115,47 +128,49 @@ class Engine:
 
     def _serve(self, guest: _Guest) -> None:
         """One request, made at `guest.due`."""
-        if guest.at is None:
-            self._without_token(guest, guest.due)
-        else:
-            self._in_phase[guest.at.phase(guest.due)](guest, guest.due, guest.at)
+        now = guest.due
+        if now >= guest.until:
+            at = guest.at
+            guest.act, ends = self._in_phase[at.phase(now)]
+            guest.until = min(ends(at), at.session_ends_at)
+        guest.act(guest, now)
 
-    def _fresh(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
+    def _fresh(self, guest: _Guest, now: UnixTime) -> None:
         """No request matters until the prefetch window, or the end of a session that is too old."""
-        self._ask_after(guest, max(now, min(at.prefetch_at, at.session_ends_at)))
+        self._ask_after(guest, max(now, guest.until))
 
-    def _prefetch(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
-        wait = self._call(guest, Priority.PREFETCH, now)
+    def _prefetch(self, guest: _Guest, now: UnixTime) -> None:
+        wait = self._call(guest, self._ahead, now)
         if wait is not None:
-            self._rest(guest, now, wait, at)
+            self._rest(guest, now, wait)
             return
         guest.spare = now
         self.tally.ahead += 1
-        self._ask_after(guest, min(at.rotate_at, at.session_ends_at))
+        self._ask_after(guest, guest.until)
 
-    def _rotate(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
+    def _rotate(self, guest: _Guest, now: UnixTime) -> None:
         if guest.spare is not None:
             self._hold(guest, guest.spare, now)
             return
-        wait = self._call(guest, Priority.ROTATION, now)
+        wait = self._call(guest, self._due, now)
         if wait is not None:
             guest.refusals += 1
-            self._rest(guest, now, wait, at)
+            self._rest(guest, now, wait)
             return
         self.tally.late += 1
         self.tally.waited += 1
         self._hold(guest, now, now)
 
-    def _expired(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:
-        resting = guest.rest_until - now
+    def _expired(self, guest: _Guest, now: UnixTime) -> None:
+        at, resting = guest.at, guest.rest_until - now
         if guest.spare is None and resting > 0:
-            self._rest(guest, now, resting, at)
+            self._rest(guest, now, resting)
         else:
-            self._rotate(guest, now, at)
+            self._rotate(guest, now)
         # Still the same token: nothing stood in for it.
         self.tally.failed += guest.at is at
 
-    def _refused(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:  # noqa: ARG002  as the others
+    def _refused(self, guest: _Guest, now: UnixTime) -> None:
         # Whose rotation was held back has lost the session to the limit, not to an absence.
         if guest.refusals:
             self.tally.lost += 1
@@ -163,18 +178,23 @@ class Engine:
             self.tally.idle += 1
         self._restart(guest, now)
 
-    def _ended(self, guest: _Guest, now: UnixTime, at: Schedule) -> None:  # noqa: ARG002  as the others
+    def _ended(self, guest: _Guest, now: UnixTime) -> None:
         self.tally.aged += 1
         self._restart(guest, now)
 
-    def _rest(self, guest: _Guest, now: UnixTime, wait: float, at: Schedule) -> None:
+    def _rest(self, guest: _Guest, now: UnixTime, wait: float) -> None:
         """Leave the token alone; from its expiry on every request counts, as every one of them fails."""
-        guest.rest_until = now + wait
-        self._ask_after(guest, max(now, min(guest.rest_until, at.expires_at, at.session_ends_at)))
+        instant = now + wait
+        if instant > guest.lasts:
+            guest.rest_until = instant
+            instant = max(now, guest.lasts)
+        self._ask_after(guest, instant)
 
     def _restart(self, guest: _Guest, now: UnixTime) -> None:
         """The token is dead: the browser asks the token endpoint for a new one."""
-        guest.at = guest.chain = guest.spare = None
+        guest.chain = guest.spare = None
+        guest.at, guest.until = _NO_TOKEN, inf
+        guest.act = self._without_token
         guest.refusals = 0
         self._without_token(guest, now)
 
@@ -194,7 +214,7 @@ class Engine:
 
     def _hold(self, guest: _Guest, issued_at: UnixTime, now: UnixTime) -> None:
         """Give a guest a token, as its first or in place of the one it held."""
-        if guest.at is not None and guest.chain is None:
+        if guest.at is not _NO_TOKEN and guest.chain is None:
             guest.chain = UnixTime(guest.exp - self._scenario.lifetime)
         guest.exp = UnixTime(issued_at + self._scenario.lifetime)
         guest.at = at = place(
@@ -208,24 +228,25 @@ class Engine:
         guest.spare = None
         guest.refusals = 0
         guest.rest_until = 0.0
-        self._fresh(guest, now, at)
+        guest.lasts = min(at.expires_at, at.session_ends_at)
+        guest.until = min(at.prefetch_at, at.session_ends_at)
+        self._fresh(guest, now)
 
     def _call(self, guest: _Guest, priority: Priority, now: UnixTime) -> float | None:
         """Call the issuer, unless the budget holds the call back; the seconds to wait if it does."""
-        minute, window = int(now) // _MINUTE, self._window
+        window = self._window
         if window is not None:
-            rank = Priority.FIRST if self._naive else priority
             remaining = window.remaining(now)
-            if not fits(rank, left=guest.exp - now, remaining=remaining, limit=window.limit):
+            if not fits(priority, left=guest.exp - now, remaining=remaining, limit=window.limit):
                 if self._naive:
-                    self.tally.calls[minute] += 1
+                    self.tally.calls[self._minute] += 1
                     self.tally.refused += 1
                 else:
                     self.tally.deferred += 1
                 return AGAIN if remaining > 0 else max(window.reset_after(now), AGAIN)
             window.count(now)
-        self.tally.calls[minute] += 1
-        self.tally.minted[minute] += 1
+        self.tally.calls[self._minute] += 1
+        self.tally.minted[self._minute] += 1
         return None
 
     def _ask_after(self, guest: _Guest, instant: float) -> None:
@@ -241,7 +262,7 @@ class Engine:
         guest.due = UnixTime(due)
         second = int(due)
         if second == self._second:
-            insort(self._seconds[second], guest, lo=self._position + 1, key=_DUE)
+            insort(self._seconds[second], guest, key=_latest_first)
         else:
             self._seconds[second].append(guest)
 
@@ -250,3 +271,11 @@ class Engine:
         down, up = self._scenario.down
         unreachable = max(0.0, min(instant, up) - max(guest.arrived_at, down))
         self.tally.requests += (instant - guest.arrived_at - unreachable) / self._scenario.every
+
+
+def _never(_: Schedule) -> float:
+    return inf
+
+
+def _latest_first(guest: _Guest) -> float:
+    return -guest.due
