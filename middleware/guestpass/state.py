@@ -12,7 +12,7 @@ from guestpass.adapters.memory_store import MemoryStore
 from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.config import Rate, StoreSettings
 from guestpass.core.model import Identity
-from guestpass.errors import ConfigError
+from guestpass.errors import ConfigError, Unavailable
 from guestpass.ports import (
     Clock,
     IssuerPause,
@@ -42,6 +42,10 @@ class State(Protocol):
 
     def pool(self, identity: Identity) -> TokenPool:
         """A pool of tokens for that identity."""
+        ...
+
+    async def version(self) -> str | None:
+        """The shared store's version, such as 7.0.15; None where none is shared or it does not tell."""
         ...
 
 
@@ -74,6 +78,10 @@ class LocalState:
         """As `State.pool`."""
         del identity  # a gate has one
         return MemoryPool()
+
+    async def version(self) -> str | None:
+        """As `State.version`."""
+        return None
 
 
 class SharedState:
@@ -117,3 +125,11 @@ class SharedState:
     def pool(self, identity: Identity) -> TokenPool:
         """As `State.pool`; there is no pool while Redis is away."""
         return self._pool_class(self._link, self._sealing, self._clock, identity)
+
+    async def version(self) -> str | None:
+        """As `State.version`; Valkey tells the Redis that it is compatible with."""
+        try:
+            found = await self._link.command("INFO", "server")
+        except Unavailable:  # a user of the store may be denied INFO, and needs nothing of it
+            return None
+        return str(found["redis_version"]) if isinstance(found, dict) and "redis_version" in found else None

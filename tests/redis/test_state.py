@@ -7,16 +7,20 @@ import anyio
 import httpx
 import pytest
 from fleet import SECRET, Fleet, Outcomes, burst, fleet, visit
-from kit import NOW, HeldClock
+from kit import ADA, NOW, HeldClock
 from redis_server import RedisServer
 from running import GUESTPASS
 
 from guestpass.adapters.redis_link import RedisLink
 from guestpass.adapters.redis_revocations import RedisRevocations
 from guestpass.adapters.sealing import Sealing
+from guestpass.adapters.system_clock import SystemClock
+from guestpass.config import load
 from guestpass.core.model import RawToken, UnixTime
+from guestpass.doctor.examination import examine
 from guestpass.errors import Unavailable
 from guestpass.ports import Revocation
+from guestpass.state import SharedState
 
 pytestmark = pytest.mark.anyio
 
@@ -132,3 +136,37 @@ async def test_a_pool_is_filled_once_for_all_hosts_and_hands_out_each_token_once
                 await anyio.sleep(0.02)
         await anyio.sleep(1)
         assert running.mints == 18
+
+
+async def test_doctor_takes_a_lease_and_tells_the_version(server: RedisServer) -> None:
+    version = (await server.command("INFO", "server"))["redis_version"]
+    assert await store_finding(server) == ("ok", f"version {version}")
+
+
+@pytest.mark.parametrize(("version", "status"), [("6.0.20", "warning"), ("6.2.0", "ok"), ("10.0.1", "ok")])
+async def test_doctor_warns_of_a_redis_that_is_older_than_our_commands(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    async def told(_: SharedState) -> str:
+        return version
+
+    monkeypatch.setattr(SharedState, "version", told)
+    assert await store_finding(server) == (status, f"version {version}")
+
+
+async def test_doctor_is_content_with_a_redis_that_tells_no_version(server: RedisServer) -> None:
+    """Whoever runs it may deny INFO to us."""
+    await server.command("ACL", "SETUSER", "default", "-info")
+    assert await store_finding(server) == ("ok", "it does not tell its version")
+
+
+async def store_finding(server: RedisServer) -> tuple[str, str]:
+    """What `guestpass doctor` finds of the store: the status, and the last part of what was seen."""
+    environ = {
+        "GUESTPASS_ISSUER__KIND": "local",
+        "GUESTPASS_STORE__URL": server.url,
+        "GUESTPASS_STORE__SECRET": SECRET,
+    }
+    findings = examine(load(None, environ), SystemClock(), identity=ADA, path="/")
+    [found] = [finding async for finding in findings if finding.step == "store"]
+    return found.status, found.seen.rpartition("; ")[2]

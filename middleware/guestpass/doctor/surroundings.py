@@ -16,6 +16,9 @@ from guestpass.wiring import build_app
 
 _PATIENCE: Final = 20.0
 _LEASE: Final = 5.0
+_OLDEST: Final = (6, 2)
+"""The first Redis that has every command of ours."""
+
 _SHARED_DIRECTIVES: Final = ("public", "s-maxage")
 
 
@@ -30,6 +33,7 @@ async def store(patient: Patient) -> AsyncIterator[Finding]:
             yield skipped(step, "one process needs no shared store")
         return
     state, logins = patient.state, patient.parts.logins
+    began = patient.clock.monotonic()
     try:
         lease = await state.store.lead(TokenId(secrets.token_bytes(32)), lease=_LEASE)
         if isinstance(lease, Lease):
@@ -47,8 +51,16 @@ async def store(patient: Patient) -> AsyncIterator[Finding]:
         )
         cure = f"Check store.url, its password and the firewall; {meanwhile}."
         yield failed(step, "the store cannot be reached, or not be written", cure)
+        return
+    seconds = patient.clock.monotonic() - began
+    seen = f"{settings.scheme}: a lease was taken and given back in {seconds * 1000:.0f} ms"
+    version = await state.version()
+    if version is None:
+        yield ok(step, f"{seen}; it does not tell its version")
+    elif tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+        yield warning(step, f"{seen}; version {version}", "Update it: 6.2 is the oldest that is tested.")
     else:
-        yield ok(step, f"{settings.scheme}: a lease was taken and given back")
+        yield ok(step, f"{seen}; version {version}")
 
 
 async def response(patient: Patient) -> AsyncIterator[Finding]:
