@@ -26,7 +26,7 @@ REASONS: Final = (
     "token_expired", "session_expired", "token_revoked", "token_refused",
     # We, or something upstream of us.
     "upstream_failed", "upstream_unreachable", "upstream_timeout", "pool_exhausted", "issuer_misconfigured",
-    "unavailable", "mint_budget", "internal",
+    "unavailable", "store", "mint_budget", "internal",
 )  # fmt: skip
 """Every `GuestpassError.reason`."""
 
@@ -187,6 +187,14 @@ METRICS: Final = (
         help="Connections to the backends by state; `waiting`: requests that wait for one.",
         label="state",
         values=("in_use", "idle", "opening", "waiting"),
+    ),
+    Metric(
+        name="upstream_backends",
+        kind="gauge",
+        help="Backends by health; `ejected`: requests or checks failed, so that others are preferred.",
+        label="health",
+        values=("well", "ejected"),
+        merge="max",
     ),
     Metric(
         name="active_streams",

@@ -93,7 +93,7 @@ class Readings:
                 f"failed {gate.rotation.health.failures} times in a row; asked again in {left:.0f} s"
             )
         if gate.store.degraded:
-            found["store"] = "out of reach; this worker goes by its own state meanwhile"
+            found["store"] = f"out of reach; {_ALONE if gate.logins is None else _WITHOUT_RECORD}"
         if self.proxy is not None and (ailing := _ailing_backends(self.proxy)):
             found["upstream"] = ailing
         return found
@@ -102,6 +102,10 @@ class Readings:
         """How many remembered tokens live how long yet."""
         now = self.gate.clock.time()
         return Counter(_range(entry.genuine.claims.expires_at - now) for entry in self.gate.cache.entries())
+
+
+_ALONE: Final = "this worker goes by its own state meanwhile"
+_WITHOUT_RECORD: Final = "nobody can log in meanwhile, and only tokens that this worker has seen pass"
 
 
 def _range(left: float) -> str:
@@ -130,6 +134,9 @@ def _of_proxy(proxy: RoutedProxy) -> dict[str, Mapping[str, Value]]:
         "upstream_seconds": {"": proxy.figures.latency.reading},
         "upstream_errors_total": counted("upstream_errors_total", proxy.figures.errors),
         "upstream_connections": counted("upstream_connections", connections),
+        "upstream_backends": counted(
+            "upstream_backends", {"well": proxy.replicas - proxy.ejected, "ejected": proxy.ejected}
+        ),
         "active_streams": counted("active_streams", streams),
     }
 
@@ -147,6 +154,8 @@ def _ailing_backends(proxy: RoutedProxy) -> str | None:
     limit = proxy.limits.max_connections
     failing = [backend for backend in proxy.backends if backend.failures]
     full = [backend for backend in proxy.backends if backend.pool.waiting and backend.pool.in_use >= limit]
+    if proxy.ejected and not failing:
+        return f"{proxy.ejected} of {proxy.replicas} fail their checks; GET upstream.health_path from this host"
     if failing:
         worst = max(backend.failures for backend in failing)
         return f"{len(failing)} of {len(proxy.backends)} fail, {worst} times in a row; GET it from this host"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +14,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from redis_server import RedisServer
-from running import GUESTPASS, running
+from running import GUESTPASS, ROOT, running
 from starlette.responses import PlainTextResponse
 
 from guestpass.cli.app import guestpass
@@ -170,6 +172,42 @@ def test_a_login_that_is_none_is_misuse(body: str, environ: dict[str, str]) -> N
 def test_a_login_is_for_those_who_log_in() -> None:
     result = run({"GUESTPASS_ISSUER__KIND": "local"}, "doctor", "--login", "-", stdin=LOGIN)
     assert (result.exit_code, "webdeployments" in result.stderr) == (2, True)
+
+
+# --- the documentation ------------------------------------------------------------------------------------
+
+DOCS = (ROOT / "docs" / "logins.md").read_text("utf-8")
+BLOCKS = dict(re.findall(r"<!-- run: (\S+) -->\n```sh\n(.*?)```", DOCS, re.DOTALL))
+# As a reader has it who installed the package: `guestpass` is a command.
+PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_each_file_of_settings_is_valid(tmp_path: Path) -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        file = tmp_path / "guestpass.toml"
+        file.write_text(block, "utf-8")
+        assert run({}, "check-config", "--config", str(file)).exit_code == 0
+
+
+def test_each_command_runs_as_written(environ: dict[str, str], tmp_path: Path) -> None:
+    """But for the ports, which others may be using."""
+    assert BLOCKS.keys() == {"serve", "ask", "doctor"}
+    serve = BLOCKS["serve"].replace("guestpass serve", "exec guestpass serve")
+    serve = serve.replace("http://127.0.0.1:9100", environ["GUESTPASS_ISSUER__GATEWAY"])
+    serve = serve.replace("http://127.0.0.1:9000", environ["GUESTPASS_UPSTREAM__URL"])
+    with running("bash", "-euc", serve, env={**PATH, "GUESTPASS_SERVER__PORT": "0"}) as proxy:
+        ask = BLOCKS["ask"].replace("http://127.0.0.1:8080", proxy.url())
+        with running("bash", "-euo", "pipefail", "-c", ask, cwd=tmp_path) as asked:
+            assert asked.wait() == 0, "\n".join(asked.lines)
+    said = "\n".join(asked.lines)
+    assert said.count('"expires_in"') == 2
+    assert ("HTTP/1.1 200 OK" in said, "HTTP/1.1 204" in said) == (True, True)
+    doctor = ("bash", "-euo", "pipefail", "-c", BLOCKS["doctor"])
+    with running(*doctor, env={**environ, **PATH}) as diagnosis:
+        assert diagnosis.wait() == 0, "\n".join(diagnosis.lines)
+    assert [line for line in diagnosis.lines if line.startswith("ok       logout")]
 
 
 # --- the other commands -----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from guestpass.adapters.system_clock import SystemClock
 from guestpass.asgi.health import Readyz
 from guestpass.config import load
 from guestpass.gate import Gate
+from guestpass.readings import Readings
 from guestpass.state import build_state
 from guestpass.wiring import build_gate, build_parts
 
@@ -130,9 +131,11 @@ async def test_a_worker_that_has_never_reached_the_record_is_not_ready(server: R
     server.stop()
     settings, clock = load(None, {**LOGINS, **shared}), SystemClock()
     state = build_state(settings.store, clock)
-    readyz = Readyz(build_gate(settings, Gate, build_parts(settings, clock, state), state, clock))
+    gate = build_gate(settings, Gate, build_parts(settings, clock, state), state, clock)
+    readyz = Readyz(gate)
     away = await drive(readyz, http_scope(path="/readyz"))
     assert (away.status, away.json["status"], away.json["store"]) == (503, "unavailable", "degraded")
+    assert "nobody can log in" in Readings(gate, None).ailments()["store"]
     server.start()
     await server.ready()
     with anyio.fail_after(5):
