@@ -189,14 +189,6 @@ METRICS: Final = (
         values=("in_use", "idle", "opening", "waiting"),
     ),
     Metric(
-        name="upstream_backends",
-        kind="gauge",
-        help="Backends by health; `ejected`: requests or checks failed, so that others are preferred.",
-        label="health",
-        values=("well", "ejected"),
-        merge="max",
-    ),
-    Metric(
         name="active_streams",
         kind="gauge",
         help="What is under way with the backends: exchanges over HTTP, and WebSockets.",
