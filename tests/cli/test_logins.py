@@ -145,6 +145,22 @@ def test_a_code_that_was_used_is_told_and_not_shown(environ: dict[str, str]) -> 
     assert "c0de" not in json.dumps(found)
 
 
+def test_a_refresh_token_that_dies_at_once_is_found(environ: dict[str, str], vendor: FakeVendor) -> None:
+    vendor.web.refresh_lifetime = 0
+    code, found = diagnosed(environ, LOGIN)
+    assert (code, statuses(found, "failed")) == (1, {"refresh"})
+    assert "live longer" in found["refresh"]["cure"]
+    assert found["logout"]["status"] == "ok"
+
+
+def test_a_gateway_that_takes_everything_is_no_vendor(environ: dict[str, str]) -> None:
+    """A login page of some proxy on the way, for example."""
+    backend = environ["GUESTPASS_UPSTREAM__URL"]
+    code, found = diagnosed({**environ, "GUESTPASS_ISSUER__GATEWAY": backend}, LOGIN)
+    assert (code, statuses(found, "failed")) == (1, {"deployment", "login"})
+    assert "issuer.gateway" in found["deployment"]["cure"]
+
+
 def test_a_vendor_that_cannot_be_told_of_the_end_is_a_warning(
     environ: dict[str, str], vendor: FakeVendor
 ) -> None:
