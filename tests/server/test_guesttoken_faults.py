@@ -10,6 +10,7 @@ import anyio
 import pytest
 from issuer_stub import IssuerStub, Reply, drip, granted, hang, held, reply, reset
 
+from guestpass import events
 from guestpass.adapters.issuers.guesttoken import GuestTokenIssuer, GuestTokenSettings
 from guestpass.adapters.issuers.http_client import HttpClient
 from guestpass.adapters.issuers.retry import MOST_RETRY_AFTER
@@ -188,6 +189,31 @@ async def test_a_403_opens_the_breaker_for_thirty_seconds(stub: IssuerStub, issu
     assert len(stub.mints) == 1
     stub.clock.now += 0.2
     await issuer.mint(ALICE)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(403, {"message": "no code"}),
+        reply(403, b"<html>", content_type="text/html", ININ_Correlation_Id="1b4f"),
+    ],
+)
+async def test_a_403_is_the_vendors_if_it_is_json_or_has_the_vendors_id(
+    stub: IssuerStub, issuer: GuestTokenIssuer, answer: Reply
+) -> None:
+    stub.mint_script = [answer]
+    await refused(issuer, IssuerMisconfigured)
+
+
+async def test_a_403_of_a_firewalls_refuses_one_guest_and_nobody_else(
+    stub: IssuerStub, issuer: GuestTokenIssuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name that a firewall takes for an attack must not keep all others from their tokens."""
+    stub.mint_script = [reply(403, b"<html>Blocked</html>", content_type="text/html")]
+    with pytest.raises(TokenRefused):
+        await issuer.mint(ALICE)
+    assert events.ISSUER_MISCONFIGURED in [getattr(record, "event", None) for record in caplog.records]
+    await issuer.mint(Identity(name="Bob", email="bob@example.org"))
 
 
 # --- limits -----------------------------------------------------------------------------------------------

@@ -82,6 +82,14 @@ def correlation(answer: Answer) -> str | None:
     return value if _CORRELATION.fullmatch(value) else None
 
 
+def is_the_vendors(answer: Answer) -> bool:
+    """Whether the vendor itself answered, and not a firewall or a proxy on the way to it.
+
+    Every reply of the vendor's has a correlation id, and its errors are JSON; a firewall's page is neither.
+    """
+    return correlation(answer) is not None or bool(_JSON.fullmatch(answer.headers.get("content-type", "")))
+
+
 def vendor_code(answer: Answer) -> str | None:
     """The error's stable code, for our log: `code` of the platform, `error` of the login host.
 

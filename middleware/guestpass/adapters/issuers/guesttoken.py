@@ -90,6 +90,7 @@ class GuestTokenIssuer:
     | 2xx with a usable token | minted |
     | 401 | drop that access token, log in once, ask once more; a second 401 is `IssuerMisconfigured` |
     | 403 | `IssuerMisconfigured`, and nobody asks for 30 s |
+    | 403 from something in front of the issuer | `TokenRefused`, and an operator is called |
     | 400, 413, 415, 422 | `TokenRefused`: this identity is not to the issuer's liking |
     | 404, 405, 410 | `Unavailable`, and an operator is called: the route is not there |
     | 429 | `Unavailable` with its Retry-After, and nobody asks until then |
@@ -167,7 +168,11 @@ class GuestTokenIssuer:
 
     def _refusal(self, answer: Answer) -> Fault | TokenRefused:
         if answer.status == _FORBIDDEN:
-            return self._route.refused_us(answer, "forbidden")
+            if answers.is_the_vendors(answer):
+                return self._route.refused_us(answer, "forbidden")
+            # A firewall that dislikes one guest's name must not stop the mints of all others.
+            self._route.report(answer)
+            return TokenRefused("something in front of the issuer refuses this request")
         if answer.status in _REFUSES_IDENTITY:
             return TokenRefused("the issuer refuses this identity")
         if answer.status in _NOT_THERE:
