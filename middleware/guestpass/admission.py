@@ -64,11 +64,7 @@ class Delivery:
         if self.successor is None and self._flight is not None:
             self.successor = await self._rotation.watch(self._flight)
         elif self.successor is None and self._token is not None and self._genuine is not None:
-            rotation, wait = self._rotation, self._rotation.policy.rotation_wait
-            try:
-                self.successor = await rotation.rotate(self._token, self._genuine, deadline=wait)
-            except GuestpassError:
-                self.successor = None
+            self.successor = await self._rotation.rotate_here(self._token, self._genuine)
         return self.successor
 
 

@@ -71,6 +71,7 @@ class Rotation:
         self.budget = Budget(budget)
         self.health = IssuerHealth(clock, pause)
         self.minted = 0
+        self._told_of_cut = False
         self._rest = Rest(clock)
         self._flights: dict[TokenId, Flight] = {}
         self._locks: dict[TokenId, _Lock] = {}
@@ -109,6 +110,26 @@ class Rotation:
         with anyio.move_on_after(max(0.0, left)):
             await flight.done.wait()
         return flight.successor
+
+    async def rotate_here(self, token: RawToken, genuine: Genuine) -> Successor | None:
+        """Rotate inside a request, no longer than `rotation_wait`, where there is no background to do it in.
+
+        An issuer that is slower than that is asked in vain each time, until the grace: said once, with the
+        remedy, as a host that mounts the middleware has to know.
+        """
+        wait, began = self.policy.rotation_wait, anyio.current_time()
+        try:
+            return await self.rotate(token, genuine, deadline=wait)
+        except GuestpassError:
+            if not self._told_of_cut and anyio.current_time() - began >= wait:
+                self._told_of_cut = True
+                events.emit(
+                    events.ROTATION_CUT_SHORT,
+                    level=logging.WARNING,
+                    seconds=wait,
+                    remedy="enter gate.background() in the app's lifespan: mints then outlive their request",
+                )
+            return None
 
     def _may_mint(self, genuine: Genuine) -> bool:
         return not self._rest.left(genuine.token_id) and not self.health.closed_for()

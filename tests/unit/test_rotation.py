@@ -45,6 +45,20 @@ async def test_a_failed_mint_never_fails_a_request_whose_token_is_still_valid(fa
     assert len(w.issuer.calls) == 1
 
 
+async def test_a_mint_that_its_request_cuts_short_is_told_of_once_with_the_remedy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A host that does not enter `gate.background()` would never learn why nobody gets a successor."""
+    w = world(policy=Policy(spread=0, rotation_wait=0.05))
+    w.issuer.hold = anyio.Event()
+    for exp in (NEAR, NEAR + 1):
+        assert await successor_for(w, token(exp=exp)) is None
+        w.clock.advance(120)  # past every pause and rest
+    [told] = [text for text in caplog.messages if text.startswith(events.ROTATION_CUT_SHORT)]
+    assert "gate.background()" in told
+    assert len(w.issuer.calls) == 2
+
+
 @pytest.mark.parametrize(("told", "pause"), [(5.0, 5.0), (None, 1.0)])
 async def test_after_a_failure_nobody_asks_until_the_pause_is_over_whoever_asks(
     told: float | None, pause: float
