@@ -21,6 +21,8 @@ from guestpass.metrics import METRICS
 LOCAL = {"GUESTPASS_ISSUER__KIND": "local", "GUESTPASS_LIMITS__TOKEN_ENDPOINT": "off"}
 VISITOR = {"name": "Ada", "email": "ada@example.org"}
 _PATIENCE = 20
+"""Seconds. The port listens before its workers run: where three start at once on a busy machine, the first
+answer takes six."""
 
 
 @contextmanager
@@ -36,15 +38,18 @@ def serving(*arguments: str, **environ: str) -> Iterator[tuple[Running, dict[str
         yield proxy, json.loads(proxy.said("server.listening"))
 
 
+def get(url: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.get(url, headers=headers, trust_env=False, timeout=_PATIENCE)
+
+
 def guest(url: str) -> dict[str, str]:
-    return {
-        "X-Guest-Token": httpx.post(f"{url}/guestpass/token", json=VISITOR, trust_env=False).json()["token"]
-    }
+    answer = httpx.post(f"{url}/guestpass/token", json=VISITOR, trust_env=False, timeout=_PATIENCE)
+    return {"X-Guest-Token": answer.json()["token"]}
 
 
 def scraped(admin: str) -> dict[tuple[str, ...], float]:
     """Every sample of the metrics page, by its name and its label's value, over a connection of its own."""
-    answer = httpx.get(f"{admin}/metrics", trust_env=False)
+    answer = get(f"{admin}/metrics")
     assert answer.status_code == 200, answer.text
     return {
         (sample.name.removeprefix("guestpass_"), *sample.labels.values()): sample.value
@@ -58,10 +63,10 @@ def test_the_metrics_of_a_real_process_tell_its_story() -> None:
         url, admin = said["url"], said["admin"]
         token = guest(url)
         for _ in range(3):
-            assert httpx.get(f"{url}/orders", headers=token, trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/orders", trust_env=False).status_code == 401
+            assert get(f"{url}/orders", token).status_code == 200
+        assert get(f"{url}/orders").status_code == 401
         samples = scraped(admin)
-        assert httpx.get(f"{url}/metrics", headers=token, trust_env=False).json()["path"] == "/metrics"
+        assert get(f"{url}/metrics", token).json()["path"] == "/metrics"
         assert proxy.stop() == 0
     assert samples["requests_total", "fresh"] == 3
     assert samples["refusals_total", "token_missing"] == 1
@@ -77,13 +82,13 @@ def test_the_metrics_of_a_real_process_tell_its_story() -> None:
 
 def test_readiness_on_the_admin_port_has_its_reasons() -> None:
     with serving() as (_, said):
-        answer = httpx.get(f"{said['admin']}/readyz", trust_env=False).json()
+        answer = get(f"{said['admin']}/readyz").json()
         assert (answer["status"], answer["reasons"]) == ("ok", {})
-        assert "reasons" not in httpx.get(f"{said['url']}/readyz", trust_env=False).json()
+        assert "reasons" not in get(f"{said['url']}/readyz").json()
         # A page whose name was made to point here; to the public port any name is as good.
         page = {"Host": "evil.example"}
-        assert httpx.get(f"{said['admin']}/readyz", headers=page, trust_env=False).status_code == 421
-        assert httpx.get(f"{said['url']}/readyz", headers=page, trust_env=False).status_code == 200
+        assert get(f"{said['admin']}/readyz", headers=page).status_code == 421
+        assert get(f"{said['url']}/readyz", headers=page).status_code == 200
 
 
 @pytest.fixture
@@ -101,7 +106,7 @@ def test_any_worker_answers_for_all_and_a_killed_ones_counts_remain(key: str) ->
         token = guest(url)
         until(lambda: scraped(admin)[("workers",)] == 3)
         for _ in range(60):
-            assert httpx.get(f"{url}/orders", headers=token, trust_env=False).status_code == 200
+            assert get(f"{url}/orders", token).status_code == 200
         until(lambda: {scraped(admin)["requests_total", "fresh"] for _ in range(9)} == {60})
         kill(workers(proxy)[0], signal.SIGKILL)
         until(lambda: len(workers(proxy)) == 4)
