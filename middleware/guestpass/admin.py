@@ -35,9 +35,10 @@ def build_admin(
     readings = Readings(gate, keys, proxy, lag)
     fleet = Fleet(readings, board_from_env())
     gate.add_jobs(lag.run, fleet.run)
+    upstream = None if proxy is None else lambda: proxy.condition
     pages: dict[str, ASGIApp] = {
         server.livez or "/livez": Livez(),
-        server.readyz or "/readyz": Readyz(gate, explain=readings.ailments),
+        server.readyz or "/readyz": Readyz(gate, upstream=upstream, explain=readings.ailments),
         "/metrics": MetricsPage(fleet.snapshot, *_prometheus()),
         "/events": EventStream(fleet.news),
         "/status/stream": EventStream(fleet.news, fleet.status),

@@ -9,6 +9,7 @@ from guestpass.asgi.routes import RoutedProxy
 from guestpass.config import Settings, UpstreamSettings
 from guestpass.errors import ConfigError
 from guestpass.upstream.balance import Figures
+from guestpass.upstream.checks import HealthCheck
 from guestpass.upstream.dial import BackendTls
 from guestpass.upstream.pool import PoolLimits
 from guestpass.upstream.websocket import WebSocketLimits
@@ -88,6 +89,7 @@ def _proxy(urls: tuple[str, ...], settings: Settings, figures: Figures) -> Rever
         max_body=upstream.max_body,
         balance=upstream.balance,
         figures=figures,
+        health=_health(upstream),
         limits=PoolLimits(
             max_connections=upstream.max_connections,
             max_waiting=upstream.max_waiting,
@@ -107,6 +109,18 @@ def _proxy(urls: tuple[str, ...], settings: Settings, figures: Figures) -> Rever
             certificate_file=_name(upstream.certificate_file),
             key_file=_name(upstream.key_file),
         ),
+    )
+
+
+def _health(upstream: UpstreamSettings) -> HealthCheck | None:
+    if upstream.health_path is None:
+        return None
+    return HealthCheck(
+        path=upstream.health_path,
+        interval=upstream.health_interval,
+        timeout=upstream.health_timeout,
+        failures=upstream.health_failures,
+        successes=upstream.health_successes,
     )
 
 

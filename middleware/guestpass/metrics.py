@@ -22,7 +22,7 @@ REASONS: Final = (
     "too_many_requests", "token_missing", "malformed", "algorithm", "key_unknown", "signature",
     "invalid_grant", "token_unknown",
     "claim_exp", "claim_iat", "claim_nbf", "claim_iss", "claim_aud", "claim_sub", "claim_name", "claim_email",
-    "claim_identity", "invalid_token", "peer_untrusted", "not_found", "body_too_large",
+    "claim_identity", "invalid_token", "peer_untrusted", "origin_foreign", "not_found", "body_too_large",
     "token_expired", "session_expired", "token_revoked", "token_refused",
     # We, or something upstream of us.
     "upstream_failed", "upstream_unreachable", "upstream_timeout", "pool_exhausted", "issuer_misconfigured",
@@ -187,6 +187,14 @@ METRICS: Final = (
         help="Connections to the backends by state; `waiting`: requests that wait for one.",
         label="state",
         values=("in_use", "idle", "opening", "waiting"),
+    ),
+    Metric(
+        name="upstream_backends",
+        kind="gauge",
+        help="Backends by health; `ejected`: requests or checks failed, so that others are preferred.",
+        label="health",
+        values=("well", "ejected"),
+        merge="max",
     ),
     Metric(
         name="active_streams",

@@ -134,6 +134,9 @@ def _of_proxy(proxy: RoutedProxy) -> dict[str, Mapping[str, Value]]:
         "upstream_seconds": {"": proxy.figures.latency.reading},
         "upstream_errors_total": counted("upstream_errors_total", proxy.figures.errors),
         "upstream_connections": counted("upstream_connections", connections),
+        "upstream_backends": counted(
+            "upstream_backends", {"well": proxy.replicas - proxy.ejected, "ejected": proxy.ejected}
+        ),
         "active_streams": counted("active_streams", streams),
     }
 
@@ -151,6 +154,8 @@ def _ailing_backends(proxy: RoutedProxy) -> str | None:
     limit = proxy.limits.max_connections
     failing = [backend for backend in proxy.backends if backend.failures]
     full = [backend for backend in proxy.backends if backend.pool.waiting and backend.pool.in_use >= limit]
+    if proxy.ejected and not failing:
+        return f"{proxy.ejected} of {proxy.replicas} fail their checks; GET health_path from this host"
     if failing:
         worst = max(backend.failures for backend in failing)
         return f"{len(failing)} of {len(proxy.backends)} fail, {worst} times in a row; GET it from this host"

@@ -211,6 +211,7 @@ def build_app(
     state = state or build_state(settings.store, clock)
     parts = build_parts(settings, clock, state)
     gate = build_gate(settings, Gate, parts, state, clock)
+    gate.add_jobs(proxy.watch)
     if reread is not None:
         from guestpass.reloading import Reloading  # noqa: PLC0415  not every system has the signal
 
@@ -258,11 +259,12 @@ def _site(
     """
     server = settings.server
     callers = state.limiter("token_endpoint", settings.limits.token_endpoint)
+    upstream = None if proxy is None else lambda: proxy.condition
     own: dict[str | None, ASGIApp] = {
         server.token_endpoint: TokenEndpoint(gate, limiter=callers),
         server.client_script: ClientScript(),
         server.livez: Livez(),
-        server.readyz: Readyz(gate),
+        server.readyz: Readyz(gate, upstream=upstream),
     }
     if parts.logins is None:
         own[server.token_endpoint] = TokenEndpoint(gate, limiter=callers)

@@ -27,9 +27,22 @@ class Readyz:
     own record verifies in place of keys, it is at hand from when it was first reached.
     """
 
-    def __init__(self, gate: Gate, *, explain: Callable[[], Mapping[str, str]] | None = None) -> None:
-        """Speak for `gate`; `explain` adds `reasons`, sentences for whoever is on call, by part."""
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        upstream: Callable[[], str] | None = None,
+        explain: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
+        """Speak for `gate`.
+
+        Args:
+            gate: What is to be ready.
+            upstream: How the backends are, where they are ours to know: `ok`, or in what way they are not.
+            explain: Adds `reasons`, sentences for whoever is on call, by part.
+        """
         self.gate = gate
+        self.upstream = upstream
         self.explain = explain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
@@ -45,9 +58,14 @@ class Readyz:
             issuer = "backing_off"  # valid tokens still pass, so this is no reason to take traffic away
         # What this process knows serves meanwhile: again no reason.
         store = "degraded" if gate.store.degraded else "ok"
-        status = "unavailable" if keys != "ok" else "ok" if issuer == store == "ok" else "degraded"
+        parts = {"keys": keys, "issuer": issuer, "store": store}
+        if self.upstream is not None:
+            # Every instance sees the same backends: without this one, none of them would be any better.
+            parts["upstream"] = self.upstream()
+        well = all(part == "ok" for part in parts.values())
+        status = "unavailable" if keys != "ok" else "ok" if well else "degraded"
         code = 503 if keys != "ok" else 200
-        members: dict[str, object] = {"status": status, "keys": keys, "issuer": issuer, "store": store}
+        members: dict[str, object] = {"status": status, **parts}
         if self.explain is not None:
             members["reasons"] = dict(self.explain())
         await _answer(scope, send, code, members)

@@ -7,7 +7,7 @@ makes the server close the connection with the response unfinished (one log line
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,8 +18,9 @@ from guestpass.core.hop_by_hop import fold
 from guestpass.core.model import Header
 from guestpass.core.request_head import ProxyRules, RequestHead, request_head
 from guestpass.errors import ConfigError, Fault, PoolExhausted, RequestInvalid
-from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_FAILED, emit
+from guestpass.events import UPSTREAM_CUT_SHORT, UPSTREAM_DOWN, UPSTREAM_FAILED, UPSTREAM_UP, emit
 from guestpass.upstream.balance import Backend, Balancer, Ejection, Figures, Strategy
+from guestpass.upstream.checks import HealthCheck, watch
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.exchange import Exchange
 from guestpass.upstream.http1 import Abandoned
@@ -31,6 +32,9 @@ from guestpass.upstream.websocket import Refused, Tunnel, WebSocketLimits
 _BEAT: Final = 0.25
 # A request whose framing two readers could see differently leaves the connection in doubt as well.
 _CLOSE: Final[tuple[Header, ...]] = ((b"connection", b"close"),)
+
+
+Condition = Literal["ok", "degraded", "unavailable"]
 
 
 class ReverseProxy:
@@ -53,6 +57,7 @@ class ReverseProxy:
         tls: BackendTls | None = None,
         balance: Strategy = "round_robin",
         ejection: Ejection | None = None,
+        health: HealthCheck | None = None,
         figures: Figures | None = None,
     ) -> None:
         """Check the configuration.
@@ -72,6 +77,7 @@ class ReverseProxy:
             tls: Certificates, for `https://` backends.
             balance: How one of several backends is chosen.
             ejection: When a failing one is left alone; a single one never is.
+            health: What to ask each backend every few seconds, while `watch` runs; None: nothing.
             figures: What to count in, where that is shared with other proxies.
 
         Raises:
@@ -89,6 +95,7 @@ class ReverseProxy:
         self._limits = limits or PoolLimits()
         self._balance: Strategy = balance
         self._ejection = ejection or Ejection()
+        self._health = health
         self._dialers = [
             Dialer(origin, tls or BackendTls(), timeout=self._limits.connect_timeout) for origin in origins
         ]
@@ -120,6 +127,32 @@ class ReverseProxy:
     def busy(self) -> bool:
         """Whether a request or a WebSocket is under way."""
         return self.websockets > 0 or any(b.pool.in_use or b.pool.waiting for b in self.backends)
+
+    @property
+    def ejected(self) -> int:
+        """How many backends are left alone at present."""
+        return len(self._balancer.ejected) if self._balancer is not None else 0
+
+    @property
+    def replicas(self) -> int:
+        """How many backends there are."""
+        return len(self._dialers)
+
+    @property
+    def condition(self) -> Condition:
+        """Whether all backends are well, or some, or none."""
+        if not self.ejected:
+            return "ok"
+        return "degraded" if self.ejected < self.replicas else "unavailable"
+
+    async def watch(self) -> None:
+        """Check the health of each backend, for ever; nothing where no check is asked for."""
+        if self._health is None:
+            return
+        balancer, _ = self._open()
+        async with asyncio.TaskGroup() as tasks:
+            for backend in balancer.backends:
+                tasks.create_task(watch(backend, balancer, self._health, _turned))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -249,3 +282,11 @@ class ReverseProxy:
                 self.figures.errors[error.reason] += 1
                 emit(UPSTREAM_FAILED, level=logging.WARNING, reason=error.reason, cause=str(error))
             await send_websocket_response(send, *problem(error), possible=possible)
+
+
+def _turned(backend: Backend, well: bool) -> None:
+    backend_name = backend.dialer.origin.authority.decode("ascii")
+    if well:
+        emit(UPSTREAM_UP, backend=backend_name)
+    else:
+        emit(UPSTREAM_DOWN, level=logging.WARNING, backend=backend_name)

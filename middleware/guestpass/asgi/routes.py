@@ -1,10 +1,12 @@
 """Several reverse proxies as one app: each path to the proxy of its route."""
 
 from collections.abc import Sequence
+from typing import get_args
 
+import anyio
 from starlette.types import Receive, Scope, Send
 
-from guestpass.asgi.proxy import ReverseProxy
+from guestpass.asgi.proxy import Condition, ReverseProxy
 from guestpass.core.matching import compile_pattern
 from guestpass.upstream.balance import Backend, Figures
 from guestpass.upstream.pool import PoolLimits
@@ -29,6 +31,7 @@ class RoutedProxy:
         """
         self._leaving: list[ReverseProxy] = []
         self._proxies: tuple[ReverseProxy, ...] = ()
+        self._replaced: anyio.Event | None = None
         self.replace(routes, default)
 
     def replace(self, routes: Sequence[tuple[str, ReverseProxy]], default: ReverseProxy) -> None:
@@ -49,6 +52,8 @@ class RoutedProxy:
         for proxy in gone:
             proxy.retire()
         self._leaving = [proxy for proxy in (*self._leaving, *gone) if proxy.busy]
+        if self._replaced is not None:
+            self._replaced.set()
 
     @property
     def limits(self) -> PoolLimits:
@@ -71,6 +76,21 @@ class RoutedProxy:
         return sum(proxy.websockets for proxy in (*self._proxies, *self._leaving))
 
     @property
+    def replicas(self) -> int:
+        """How many backends there are; one of two routes counts twice."""
+        return sum(proxy.replicas for proxy in self._proxies)
+
+    @property
+    def ejected(self) -> int:
+        """How many of them are left alone at present."""
+        return sum(proxy.ejected for proxy in self._proxies)
+
+    @property
+    def condition(self) -> Condition:
+        """That of the worst route."""
+        return max((proxy.condition for proxy in self._proxies), key=get_args(Condition).index)
+
+    @property
     def figures(self) -> Figures:
         """What is counted of the default's requests, and of all others' where they share it."""
         return self._default.figures
@@ -81,6 +101,16 @@ class RoutedProxy:
             await self._lifespan(receive, send)
         else:
             await self._proxy_of(scope["path"])(scope, receive, send)
+
+    async def watch(self) -> None:
+        """Check the health of the backends of every route, for ever."""
+        while True:
+            self._replaced = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                for proxy in self._proxies:
+                    tasks.start_soon(proxy.watch)
+                await self._replaced.wait()
+                tasks.cancel_scope.cancel()
 
     async def aclose(self) -> None:
         """Drop the connections to every backend."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from guestpass.config.values import require_above_zero, require_origin
 from guestpass.core.matching import require_pattern
+from guestpass.core.request_head import is_target
 from guestpass.errors import ConfigError
 
 
@@ -29,6 +30,12 @@ class UpstreamSettings:
         max_message: The largest WebSocket message from the backend, in bytes, as each is held whole. A
             client's may have 16 MiB.
         ping_interval: Seconds between pings to a WebSocket's backend; one unanswered for as long ends it.
+        health_path: What each backend is asked every few seconds; one that fails to answer it with a status
+            below 400 gets no requests while another one is well. Without it, only failed requests tell.
+        health_interval: Seconds from one answer to the next question, give or take a tenth.
+        health_timeout: Seconds that an answer may take, the connection included.
+        health_failures: How many failures in a row it takes to leave a backend alone.
+        health_successes: How many successes in a row it takes to ask it again.
         preserve_host: Send the client's Host on, in place of the upstream's own.
         ca_file: Certificates to trust in place of the system's (PEM).
         server_name: The name to find in the backend's certificate, in place of the host of its URL.
@@ -49,6 +56,11 @@ class UpstreamSettings:
     max_websockets: int = 1024
     max_message: int = 16 * 1024 * 1024
     ping_interval: float = 20.0
+    health_path: str | None = None
+    health_interval: float = 5.0
+    health_timeout: float = 2.0
+    health_failures: int = 2
+    health_successes: int = 2
     preserve_host: bool = True
     ca_file: Path | None = None
     server_name: str | None = None
@@ -59,7 +71,10 @@ class UpstreamSettings:
         _require_backends("upstream.url", self.url)
         durations = ("connect_timeout", "response_timeout", "wait_timeout", "idle_timeout", "max_age")
         counts = ("max_connections", "max_waiting", "max_websockets", "max_message")
-        require_above_zero("upstream", self, *durations, *counts, "ping_interval")
+        health = ("health_interval", "health_timeout", "health_failures", "health_successes")
+        require_above_zero("upstream", self, *durations, *counts, *health, "ping_interval")
+        if self.health_path is not None and not is_target(self.health_path.encode()):
+            raise ConfigError("upstream.health_path", "must be a path without blanks, or off")
         if self.max_body is not None and self.max_body < 0:
             raise ConfigError("upstream.max_body", "must be a number of bytes, zero or more, or off")
         if self.key_file is not None and self.certificate_file is None:

@@ -59,6 +59,11 @@ class RequestHead:
     length: int
 
 
+def is_target(target: bytes) -> bool:
+    """Whether it may stand in a request line as path and query (origin-form, RFC 9112 §3.2.1)."""
+    return _TARGET.fullmatch(target) is not None
+
+
 def _host(values: Sequence[bytes], http_version: str) -> bytes | None:
     """The one host that a request names (RFC 9112 §3.2); None where it may go without."""
     if len(values) == 1 and is_host(values[0]):

@@ -1,8 +1,9 @@
 """Which of several backends gets the next request, and which are left alone for a while.
 
-Health is passive: what real requests meet, no probes. A backend that fails several times in a row is left
-alone, longer each time, and then on trial. When all are left alone the one that returns soonest is asked all
-the same: refusing everybody is worse than a try.
+Health is what real requests meet: a backend that fails several times in a row is left alone, longer each
+time, and then on trial. Checks, where there are any, leave it alone for as long as they fail, and end its
+time early. When all are left alone the one that returns soonest is asked all the same: refusing everybody is
+worse than a try.
 """
 
 import asyncio
@@ -52,10 +53,11 @@ class Backend:
         tunnels: Those for WebSockets, as a count.
         failures: Failures in a row.
         ejections: How often in a row it has been left alone.
-        ejected_until: Loop time until which it is.
+        ejected_until: Loop time until which it is; infinity while its checks fail.
+        checks: How many checks in a row it passed, below zero: how many it failed; since it was last ejected.
     """
 
-    __slots__ = ("dialer", "ejected_until", "ejections", "failures", "pool", "tunnels")
+    __slots__ = ("checks", "dialer", "ejected_until", "ejections", "failures", "pool", "tunnels")
 
     def __init__(self, dialer: Dialer, pool: Pool) -> None:
         self.dialer = dialer
@@ -64,6 +66,7 @@ class Backend:
         self.failures = 0
         self.ejections = 0
         self.ejected_until = 0.0
+        self.checks = 0
 
     @property
     def load(self) -> int:
@@ -100,6 +103,12 @@ class Balancer:
         self._next = 0
         self._only = backends[0] if len(backends) == 1 else None
 
+    @property
+    def ejected(self) -> list[Backend]:
+        """Those that are left alone at present, as long as another one is there."""
+        now = self._loop.time()
+        return [backend for backend in self.backends if backend.ejected_until > now]
+
     def pick(self, tried: Collection[Backend] = ()) -> Backend:
         """Choose a backend that is not among `tried`, of which there has to be one."""
         if self._only is not None:
@@ -133,3 +142,23 @@ class Balancer:
             alone = min(self._ejection.most, self._ejection.first * 2.0 ** min(backend.ejections, 32))
             backend.ejected_until = now + alone
             backend.ejections += 1
+            backend.checks = 0  # what it passed before that says nothing
+
+    def checked(self, backend: Backend, *, well: bool, failures: int, successes: int) -> bool:
+        """Count a check; whether it is the one that leaves the backend alone, or that has it asked again.
+
+        Args:
+            backend: Which one.
+            well: Whether it passed.
+            failures: How many in a row it takes to leave it alone.
+            successes: How many in a row it takes to ask it again.
+        """
+        backend.checks = max(backend.checks, 0) + 1 if well else min(backend.checks, 0) - 1
+        if backend.checks <= -failures and backend.ejected_until < float("inf"):
+            backend.ejected_until = float("inf")
+            return True
+        if backend.checks >= successes and backend.ejected_until > self._loop.time():
+            backend.ejected_until = 0.0
+            self.succeeded(backend)
+            return True
+        return False
