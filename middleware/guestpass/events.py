@@ -11,6 +11,7 @@ TOKEN_REFUSED: Final = "token.refused"  # noqa: S105  reason, path, left_out
 TOKEN_ROTATED: Final = "token.rotated"  # noqa: S105  token, successor, seconds
 TOKEN_DELIVERED: Final = "token.delivered"  # noqa: S105  token, successor
 ROTATION_FAILED: Final = "rotation.failed"  # token, reason, retry_after
+ROTATION_CUT_SHORT: Final = "rotation.cut_short"  # seconds, remedy
 MINT_DEFERRED: Final = "mint.deferred"  # token, priority, retry_after
 SUCCESSOR_DISCARDED: Final = "successor.discarded"  # token, reason
 SUBJECT_CHANGED: Final = "subject.changed"  # token, successor
