@@ -64,6 +64,14 @@ class PeerUntrusted(RequestInvalid):
     title = "Untrusted peer"
 
 
+class OriginForeign(RequestInvalid):
+    """A page of another origin opens a WebSocket with a token that it need not know: one in a cookie."""
+
+    code = "origin_foreign"
+    status = HTTPStatus.FORBIDDEN
+    title = "Foreign origin"
+
+
 class NotFound(RequestInvalid):
     """There is nothing at this path."""
 

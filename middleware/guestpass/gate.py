@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 
 from guestpass.admission import Admitted, Delivery, Refused, Request
 from guestpass.core import bearer
+from guestpass.core.cors import NO_ORIGINS
 from guestpass.core.decision import Absent, Forward, Genuine, Invalid, Reject, Rotate, decide, schedule
 from guestpass.core.forwarded import NOBODY, Trust
 from guestpass.core.identity import ANONYMOUS, guest_of, identity_headers, owned
@@ -23,6 +24,7 @@ from guestpass.core.paths import unambiguous
 from guestpass.core.surface import Surface
 from guestpass.errors import (
     GuestpassError,
+    OriginForeign,
     PathAmbiguous,
     TokenError,
     TokenRevoked,
@@ -292,7 +294,16 @@ class Gate:
             tokens, rest = bearer.split_query(query, name)
             elsewhere.extend(tokens)
             query = query if self.surface.forward_token else rest
-        return sifted.token(*elsewhere), query
+        token = sifted.token(*elsewhere)
+        if request.websocket and token is not None and not elsewhere and sifted.ambient:
+            self._require_own_page(request, sifted.origin)
+        return token, query
+
+    def _require_own_page(self, request: Request, origin: bytes | None) -> None:
+        """Refuse a WebSocket that some other site's page opened in the guest's name (CSWSH)."""
+        host = next((value for name, value in request.headers if name == b"host"), None)
+        if origin is not None and not (self.surface.cors or NO_ORIGINS).shares_page(origin, host):
+            raise OriginForeign("origin: must be the host's own, or one of headers.cors_origins")
 
     async def _decide(
         self, token: RawToken | None, request: Request, *, anonymous: bool

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.core.bearer import Sources
+from guestpass.core.cors import Cors
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import Header, Policy, RawToken
@@ -108,6 +109,56 @@ async def test_our_subprotocol_is_selected_only_where_the_app_selects_none(
     scope = websocket_scope(token(), subprotocols=offered)
     sent = await converse(guarded(world(), accepting(subprotocol=chosen)), scope)
     assert sent.messages[0].get("subprotocol") == selected
+
+
+COOKIE = Surface(sources=Sources(cookie="guest"), cors=Cors(frozenset({"https://shop.example"})))
+
+
+def by_cookie(origin: bytes | None, *more: Header) -> Scope:
+    fields = [(b"cookie", b"guest=" + token().compact), *more]
+    if origin is not None:
+        fields.append((b"origin", origin))
+    return websocket_scope(None, *fields)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"https://evil.example",
+        b"null",
+        b"https://app.evil.example",
+        b"https://evil-app",
+        b"app",
+        b"https://app:8443",
+    ],
+)
+async def test_no_page_of_another_site_opens_a_socket_with_the_guests_cookie(origin: bytes) -> None:
+    """P27: a browser asks nobody before it opens a WebSocket, and sends the cookies along."""
+    app = accepting()
+    sent = await converse(guarded(world(surface=COOKIE), app), by_cookie(origin, (b"host", b"app")))
+    assert sent.messages == [{"type": "websocket.close", "code": 4403, "reason": "origin_foreign"}]
+    assert app.scopes == []
+
+
+@pytest.mark.parametrize("origin", [None, b"https://app", b"http://app", b"https://shop.example"])
+async def test_pages_of_the_host_itself_and_named_ones_open_a_socket_by_cookie(origin: bytes | None) -> None:
+    sent = await converse(guarded(world(surface=COOKIE), accepting()), by_cookie(origin, (b"host", b"App")))
+    assert sent.messages[0]["type"] == "websocket.accept"
+
+
+async def test_a_page_of_another_site_that_knows_the_token_opens_a_socket() -> None:
+    """It says so beside the cookie; whoever knows the token may use it."""
+    offered = ["guestpass.token." + token().compact.decode()]
+    scope = {**by_cookie(b"https://evil.example", (b"host", b"app")), "subprotocols": offered}
+    sent = await converse(guarded(world(surface=COOKIE), accepting()), scope)
+    assert sent.messages[0]["type"] == "websocket.accept"
+
+
+async def test_a_page_without_a_host_to_compare_with_is_foreign() -> None:
+    scope = by_cookie(b"https://app")
+    scope["headers"] = [field for field in scope["headers"] if field[0] != b"host"]
+    sent = await converse(guarded(world(surface=COOKIE), accepting()), scope)
+    assert sent.messages[0]["code"] == 4403
 
 
 async def test_identity_is_in_the_scope_and_a_clients_own_word_is_not() -> None:

@@ -322,6 +322,15 @@ async def test_interim_responses_are_passed_over(parser: str) -> None:
     assert (answer.status, answer.body, answer.values(b"link")) == (200, b"ok", [])
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 1", b"Transfer-Encoding: chunked"])
+async def test_an_interim_response_does_not_frame_the_final_one(parser: str, framing: bytes) -> None:
+    """Its length on a response that ends with the connection would cut that one, and desynchronise ours."""
+    early = b"HTTP/1.1 103 Early Hints\r\n" + framing + b"\r\n\r\n"
+    async with proxying(parser, answering(early + b"HTTP/1.1 200 OK\r\n\r\nwhole", close=True)) as (port, _):
+        answer = await ask(port, get())
+    assert (answer.status, answer.body, answer.complete) == (200, b"whole", True)
+
+
 async def test_a_response_to_head_keeps_its_length_and_has_no_body(parser: str) -> None:
     raw = b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n"
     async with proxying(parser, answering(raw)) as (port, backend):

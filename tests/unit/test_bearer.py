@@ -168,6 +168,7 @@ def test_no_token_is_none_and_an_empty_one_is_a_token() -> None:
         b"x.guest.subject",
         b"xguestsubject",
         b"x-guest-subject ",
+        b"x~guest!subject",
         b"x_guest_token",
         b"x-guest-token_expires-at",
     ],

@@ -79,7 +79,16 @@ def test_a_repr_holds_no_personal_data() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"X-Guest-Name", b"x_guest_name", b"X.Guest-NAME", b"xguestname", b"x-guest-name ", b"X Guest\tName"],
+    [
+        b"X-Guest-Name",
+        b"x_guest_name",
+        b"X.Guest-NAME",
+        b"xguestname",
+        b"x-guest-name ",
+        b"X Guest\tName",
+        b"X~Guest!Name",
+        b"#x|guest+name`",
+    ],
 )
 def test_every_spelling_that_a_backend_may_merge_folds_alike(name: bytes) -> None:
     """CVE-2025-64484: WSGI, CGI and PHP readers make one variable of all of these."""

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from guestpass.asgi.messages import refusal_fields
 from guestpass.asgi.problem import problem
 from guestpass.core import strict_json
-from guestpass.core.cors import Cors
+from guestpass.core.cors import NO_ORIGINS
 from guestpass.core.inject import is_deliverable, set_cookie_field
 from guestpass.core.matching import is_preflight
 from guestpass.core.model import Header, RawToken, Successor, UnixTime
@@ -97,7 +97,7 @@ class JsonEndpoint:
         self._gate = gate
         self._handlers = handlers
         self._limiter = limiter
-        self._cors = gate.surface.cors or Cors(frozenset())
+        self._cors = gate.surface.cors or NO_ORIGINS
         self._methods = ", ".join((*handlers, "OPTIONS"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

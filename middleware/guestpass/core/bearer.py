@@ -88,6 +88,11 @@ class Sifted:
         self.origin: bytes | None = None
         self.preflight_method = False
 
+    @property
+    def ambient(self) -> bool:
+        """Whether a cookie alone holds the token: a browser sends it along for any page, knowing or not."""
+        return all(kind is _Kind.COOKIE for kind, _ in self.tokens)
+
     def token(self, *elsewhere: bytes) -> RawToken | None:
         """The one token of the request, or None.
 

@@ -76,6 +76,18 @@ class Cors:
             return origin.isascii() and _is_origin(origin.decode("ascii"))
         return origin in self._exact
 
+    def shares_page(self, origin: bytes, host: bytes | None) -> bool:
+        """Whether a page of this origin may act with the cookies of `host`: its own page, or a named one.
+
+        Browsers ask nobody before they open a WebSocket, and send the cookies along (RFC 6455 §10.2); `ANY`
+        never goes with cookies. The scheme is left out, as TLS may end in front of us.
+
+        Args:
+            origin: The request's Origin field.
+            host: Its Host field; None if there is none.
+        """
+        return origin in self._exact or (host is not None and origin.partition(b"://")[2] == host.lower())
+
     def answer_fields(self, origin: bytes | None, expose: Sequence[str] = ()) -> tuple[Header, ...]:
         """The CORS fields of an answer of ours.
 
@@ -116,3 +128,7 @@ class Cors:
             (b"access-control-allow-headers", ", ".join(headers).encode("ascii")),
             (b"access-control-max-age", str(self.max_age).encode("ascii")),
         )
+
+
+NO_ORIGINS: Final = Cors(frozenset())
+"""No page of another origin may do anything."""

@@ -83,15 +83,16 @@ def guest_of(claims: Claims) -> Guest:
 # --- names ------------------------------------------------------------------------------------------------
 
 _TO_LOWER: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
+_NEITHER_LETTER_NOR_DIGIT: Final = bytes(octet for octet in range(256) if not bytes((octet,)).isalnum())
 
 
 def fold(name: bytes) -> bytes:
-    """Reduce a field name to what every reader keeps of it: lower case, without `_`, `-`, `.` and blanks.
+    """Reduce a field name to what every reader keeps of it: its letters, in lower case, and its digits.
 
-    WSGI, CGI and PHP read `X-Guest-Id`, `X_Guest_Id` and `x.guest.id` as one variable, so a name that is
-    not ours to us may be ours to the backend. Idempotent.
+    WSGI, CGI and PHP read `X-Guest-Id`, `X_Guest_Id` and `x.guest.id` as one variable; lighttpd's FastCGI
+    reads `X~Guest!Id` as that too. So a name that is not ours to us may be ours to the backend. Idempotent.
     """
-    return name.translate(_TO_LOWER, b"_-. \t")
+    return name.translate(_TO_LOWER, _NEITHER_LETTER_NOR_DIGIT)
 
 
 _NAME: Final = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9][A-Za-z0-9-]*").fullmatch

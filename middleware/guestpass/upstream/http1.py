@@ -317,9 +317,12 @@ class Http1Connection(asyncio.Protocol):
         if self._state != _HEAD:
             return
         if status < 200:  # noqa: PLR2004  RFC 9110 §15.2
-            # The parser itself stops at a 101 (Switching Protocols), which nobody asked for.
+            # The parser itself stops at a 101 (Switching Protocols), which nobody asked for. Framing that an
+            # interim response claims is not the response's (RFC 9110 §8.6): kept, it would cut that one.
             self.headers = []
             self._connection = []
+            self._codings = []
+            self.content_length = None
             return
         if len(self.headers) > MOST_FIELDS or (
             self._received > MOST_HEAD_BYTES
