@@ -1,7 +1,9 @@
-"""The token endpoint and its OpenAPI document say the same, over requests generated from the document."""
+"""What the OpenAPI document says of the token endpoint beyond what a generated request can try.
+
+tests/server/test_token_endpoint_schemathesis.py generates the requests.
+"""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs" / "openapi" / "token-endpoi
 SCHEMAS = DOCUMENT["components"]["schemas"]
 RESPONSES = DOCUMENT["paths"]["/guestpass/token"]["post"]["responses"]
 VISITOR = {"name": "Ada", "email": "ada@example.org"}
-TYPES = {"string": str, "integer": int, "boolean": bool}
 
 
 def call(body: bytes, *, media_type: bytes = b"application/json", method: str = "POST") -> tuple[Sent, int]:
@@ -35,55 +36,18 @@ def call(body: bytes, *, media_type: bytes = b"application/json", method: str = 
     return anyio.run(post), len(here.issuer.calls)
 
 
-def conforms(value: Mapping[str, Any], schema: Mapping[str, Any]) -> bool:
-    """Whether an object is what a schema says: as much of JSON Schema as the document uses of objects."""
-    types = {name: TYPES[rule["type"]] for name, rule in schema["properties"].items()}
-    return (
-        set(schema["required"]) <= set(value) <= set(types)
-        and all(type(value[name]) is types[name] for name in value)
-        and all(
-            value[name] >= rule.get("minimum", value[name])
-            for name, rule in schema["properties"].items()
-            if name in value and rule["type"] == "integer"
-        )
-    )
-
-
 def check(sent: Sent, mints: int) -> None:
     """The law: every answer is documented; only a good one mints, and none is open to another origin."""
     assert str(sent.status) in RESPONSES
     assert sent.values(b"cache-control") == [b"no-store"]
     assert sent.values(b"access-control-allow-origin") == []
     if sent.status == 200:
-        assert conforms(sent.json, SCHEMAS["Issued"])
+        assert set(sent.json) == set(SCHEMAS["Issued"]["required"])
     else:
         assert mints == 0
         assert sent.values(b"content-type") == [b"application/problem+json"]
-        assert conforms(sent.json, SCHEMAS["Problem"])
+        assert set(SCHEMAS["Problem"]["required"]) <= set(sent.json) <= set(SCHEMAS["Problem"]["properties"])
         assert sent.json["status"] == sent.status
-
-
-texts = st.text(max_size=SCHEMAS["Visitor"]["properties"]["name"]["maxLength"] + 2)
-anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-)
-visitors = st.fixed_dictionaries(
-    {"name": texts, "email": texts | st.emails()}, optional={"currentToken": texts | st.none()}
-)
-members = st.dictionaries(st.sampled_from([*SCHEMAS["Visitor"]["properties"], "x"]), anything, max_size=3)
-
-
-@given(visitors | members.map(lambda odd: {**VISITOR, **odd}) | anything)
-def test_every_answer_to_json_is_a_documented_one(value: Any) -> None:
-    sent, mints = call(json.dumps(value).encode())
-    check(sent, mints)
-    assert sent.status in (200, 400, 413)
-
-
-@given(st.binary(max_size=60))
-def test_every_answer_to_any_octets_is_a_documented_one(body: bytes) -> None:
-    check(*call(body))
 
 
 @given(
