@@ -61,8 +61,11 @@ coverage: $(STAMP) ## Run the tests and measure their coverage.
 bench: $(STAMP) ## Run the benchmarks.
 	@set -e; for file in benchmarks/[!_]*.py; do echo "== $$file"; $(BIN)/python "$$file" $(ARGS); done
 
-fuzz: $(STAMP) ## Run the property tests with many more examples.
-	$(BIN)/python -m pytest --hypothesis-profile=fuzz tests/unit $(ARGS)
+# By coverage where atheris is installed (it has no wheel for every Python), and by hypothesis in any case.
+fuzz: $(STAMP) ## Fuzz the parsers, and run the property tests with many more examples.
+	@if $(BIN)/python -c "import atheris" 2>/dev/null; then $(BIN)/python tests/fuzz.py; \
+	else echo "atheris is not installed (pip install atheris): hypothesis alone looks"; fi
+	$(BIN)/python -m pytest -n 4 --dist load --hypothesis-profile=fuzz tests/unit $(ARGS)
 
 docs: $(STAMP) ## Write the generated parts of docs/ again.
 	$(BIN)/guestpass check-config --reference > docs/settings.md

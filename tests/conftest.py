@@ -6,8 +6,9 @@ from hypothesis import HealthCheck, Phase, settings
 
 # A shared machine stalls now and then, which says nothing of the code: no deadline on a single example.
 settings.register_profile("default", deadline=None)
+# Twenty times the default, for all of tests/unit in minutes; the parsers have tests/fuzz.py besides.
 settings.register_profile(
-    "fuzz", deadline=None, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow]
+    "fuzz", deadline=None, max_examples=2_000, suppress_health_check=[HealthCheck.too_slow]
 )
 # A mutant is noticed or not: the same examples each time, and none made smaller.
 settings.register_profile(

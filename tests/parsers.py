@@ -5,6 +5,7 @@ that were once of interest: `tests/unit/test_parsers.py` replays and mutates the
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,9 @@ from urllib.parse import unquote_to_bytes
 
 import anyio
 from kit import drive, http_scope, world
+from kit import jwks as published
 
+from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.asgi.token_endpoint import TokenEndpoint
 from guestpass.core import base64url
 from guestpass.core.bearer import Sieve, Sources
@@ -110,9 +113,12 @@ def jwks(octets: bytes) -> None:
     assert len({index for index, _ in found.skipped}) == len(found.skipped)
 
 
+_keys = cache(lambda: StaticJwks(published("rsa"), algorithms=ALGORITHMS))
+
+
 def token_endpoint(octets: bytes) -> None:
     """A body is a token or a refusal; what is refused mints nothing and is not repeated."""
-    here = world()
+    here = world(keys=_keys())
     body = {"type": "http.request", "body": octets, "more_body": False}
     scope = http_scope("POST", "/guestpass/token", [(b"content-type", b"application/json")])
 
