@@ -300,3 +300,18 @@ def test_every_character_of_a_token_may_stand_in_a_name(character: str) -> None:
 def test_a_source_that_cannot_be_is_refused_at_start(field: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"headers.{field}"):
         Sources(**{field: value})  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("fields", "ambient"),
+    [
+        ([(b"cookie", b"guest=" + TOKEN)], True),
+        ([(b"x-guest-token", TOKEN)], False),
+        ([(b"cookie", b"guest=" + TOKEN), (b"x-guest-token", TOKEN)], False),
+    ],
+    ids=["a cookie alone", "a field", "both"],
+)
+def test_a_token_is_ambient_where_a_cookie_alone_holds_it(fields: list[Header], ambient: bool) -> None:
+    """A browser sends a cookie for any page; whoever also says the token in a field knows it (CSWSH)."""
+    sieve = Sieve(Sources(cookie="guest"), owned=OWNED)
+    assert sieve.sift(fields).ambient is ambient

@@ -233,9 +233,7 @@ class Sieve:
     def _connection(self, value: bytes) -> bytes | None:
         """Drop our own names: a client that lists them would have a proxy remove what we set (P4)."""
         options = value.split(b",")
-        ours = [
-            o for o in options if (f := fold(o.strip().lower())) in self._owned or f == self._folded_header
-        ]
+        ours = [o for o in options if (f := fold(o)) in self._owned or f == self._folded_header]
         if not ours:
             return value
         return b",".join(o for o in options if o not in ours) or None
