@@ -58,7 +58,9 @@ async def store(patient: Patient) -> AsyncIterator[Finding]:
     if version is None:
         yield ok(step, f"{seen}; it does not tell its version")
     elif tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
-        yield warning(step, f"{seen}; version {version}", "Update it: 6.2 is the oldest that is tested.")
+        yield warning(
+            step, f"{seen}; version {version}", "Update it: 6.2 is the oldest that has every command of ours."
+        )
     else:
         yield ok(step, f"{seen}; version {version}")
 
