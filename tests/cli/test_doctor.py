@@ -103,6 +103,18 @@ def test_a_person_gets_a_line_a_step_with_its_cure_and_a_summary(
     assert lines[-1].endswith("skipped.")
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_and_wiped_before_each_finding(
+    served: dict[str, str], monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    monkeypatch.setattr("guestpass.cli.doctor._on_terminal", lambda: terminal)
+    result = run(served, "doctor", "--json")
+    assert [json.loads(line)["status"] for line in result.stdout.splitlines()]
+    shown = [text.strip() for text in result.stderr.split("\r") if text.strip()]
+    assert shown[:2] == (["checking hosts ...", "checking credentials ..."] if terminal else [])
+    assert not result.stderr or result.stderr.endswith("\r" + " " * 32 + "\r")
+
+
 LIMITED = {"action": "rate_limited", "seconds": 7}
 DOWN = {"action": "server_error"}
 FAULTS: list[tuple[dict[str, Any], str, str, str]] = [

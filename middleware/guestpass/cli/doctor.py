@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,6 +20,9 @@ from guestpass.core.strict_json import loads_object
 from guestpass.doctor.examination import examine
 from guestpass.doctor.findings import Finding
 from guestpass.errors import RequestInvalid
+
+_LINE: Final = 32
+"""Columns that the progress takes, and is wiped from."""
 
 _COLOURS: Final = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
 
@@ -75,13 +79,36 @@ async def _examine(
 ) -> int:
     """How many steps failed; each is told as it is found."""
     counts = dict.fromkeys(_COLOURS, 0)
-    async for finding in examine(settings, SystemClock(), identity=identity, path=path, grant=grant):
+    progress = _progress if _on_terminal() else _quiet
+    findings = examine(
+        settings,
+        SystemClock(),
+        identity=identity,
+        path=path,
+        grant=grant,
+        begun=lambda check: progress(f"checking {check} ..."),
+    )
+    async for finding in findings:
+        progress("")
         counts[finding.status] += 1
         click.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
     if not as_json:
         summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         click.echo(f"\n{summary}.")
     return counts["failed"]
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _progress(text: str) -> None:
+    """Show what is being checked in place of what was, on stderr; "" wipes it."""
+    click.echo(f"\r{text:<{_LINE}}" + ("" if text else "\r"), nl=False, err=True)
+
+
+def _quiet(_: str) -> None:
+    """Show nothing: whoever reads a file has no use for progress."""
 
 
 def _line(finding: Finding) -> str:

@@ -43,7 +43,13 @@ LOGGING_IN: Final[tuple[Check, ...]] = (
 
 
 async def examine(
-    settings: Settings, clock: Clock, *, identity: Identity, path: str, grant: Grant | None = None
+    settings: Settings,
+    clock: Clock,
+    *,
+    identity: Identity,
+    path: str,
+    grant: Grant | None = None,
+    begun: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Finding]:
     """Every finding, as it is made.
 
@@ -53,6 +59,7 @@ async def examine(
         identity: Whom one token is minted for.
         path: What is asked for through the proxy.
         grant: A guest's code, where guests log in; it is spent.
+        begun: Told the name of each check as it begins, as some of them wait for seconds.
 
     Raises:
         ConfigError: A setting is missing, or two do not go together.
@@ -66,6 +73,7 @@ async def examine(
         patient.hosts, patient.routes = vendor_routes(settings.issuer)
     try:
         for check in MINTING if parts.logins is None else LOGGING_IN:
+            begun(check.__name__)
             async for finding in check(patient):
                 yield finding
     finally:
