@@ -43,6 +43,35 @@ async def test_the_lifespan_runs_the_background_for_as_long_as_the_app_does() ->
     assert w.issuer.closed == 1
 
 
+async def test_the_server_hears_of_the_end_when_the_background_has_ended() -> None:
+    """It may stop the loop then, and what the background still had to do would be cancelled."""
+    w = world()
+    over: dict[str, bool] = {}
+    inbox = [STARTUP, SHUTDOWN]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for word in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{word}.complete"})
+
+    async def receive() -> Message:
+        return inbox.pop(0)
+
+    async def send(message: Message) -> None:
+        over[message["type"]] = w.gate._tasks is None and w.issuer.closed == 1
+
+    await GuestTokenMiddleware(app, gate=w.gate)({"type": "lifespan"}, receive, send)
+    assert over == dict(zip(COMPLETE, (False, True), strict=True))
+
+
+async def test_an_app_that_fails_to_start_has_the_last_word() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed"})
+
+    assert await lived(app, world(), STARTUP) == ["lifespan.startup.failed"]
+
+
 async def test_a_second_lifespan_over_one_gate_raises() -> None:
     w = world()
 

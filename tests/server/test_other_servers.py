@@ -115,6 +115,7 @@ async def test_what_is_under_way_at_sigterm_is_answered_and_nothing_new(
             answer = await client.answer()
         assert (answer.body, answer.complete) == (b"firstlast", True)
         assert await anyio.to_thread.run_sync(server.wait) == 0
+        assert not [line for line in server.lines if "Traceback" in line]
 
 
 def token(lives: float = 1800) -> bytes:

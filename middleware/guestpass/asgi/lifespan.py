@@ -9,14 +9,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from guestpass import events
 from guestpass.gate import Gate
 
+_LAST = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+
 
 class _Watched:
-    """The server's callables, and whether the app has used either of them."""
+    """The server's callables, and whether the app has used either of them; keeps the app's last word."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
         self.touched = False
+        self.last: Message | None = None
 
     async def receive(self) -> Message:
         self.touched = True
@@ -24,7 +27,11 @@ class _Watched:
 
     async def send(self, message: Message) -> None:
         self.touched = True
-        await self._send(message)
+        if message["type"] in _LAST:
+            # The server may stop the loop as soon as it hears this, and the background is still to end.
+            self.last = message
+        else:
+            await self._send(message)
 
 
 async def serve_lifespan(app: ASGIApp, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,12 +50,16 @@ async def serve_lifespan(app: ASGIApp, gate: Gate, scope: Scope, receive: Receiv
             if watched.touched:
                 raise
             cause = type(exc).__name__
-        if watched.touched:
-            return
-        # Told, as a mistake in the app's own code looks the same; it shows again with the first request.
-        events.emit(events.LIFESPAN_REFUSED, cause=cause)
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-    # After the background has ended: the server may stop the loop as soon as it hears this.
-    await send({"type": "lifespan.shutdown.complete"})
+        if not watched.touched:
+            await _stand_in(cause, receive, send)
+            watched.last = {"type": "lifespan.shutdown.complete"}
+    if watched.last is not None:
+        await send(watched.last)
+
+
+async def _stand_in(cause: str, receive: Receive, send: Send) -> None:
+    # Told, as a mistake in the app's own code looks the same; it shows again with the first request.
+    events.emit(events.LIFESPAN_REFUSED, cause=cause)
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
