@@ -1,5 +1,6 @@
 """Starts a server on one core, loads it with wrk from another, and reads what wrk says. Loopback only."""
 
+import argparse
 import json
 import os
 import platform
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,18 +18,64 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from jwcrypto.jwk import JWK
+
+from guestpass.testing import jwks_of, mint, signing_key
+
 SERVER_CORE, LOAD_CORE = "0", "1"
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One run: requests per second, latencies in ms, and what the server's CPU spent on a request, in us."""
+    """One run: requests per second, latencies in ms, what the server's CPU spent on a request, in us, and how
+    much memory its largest process holds, in MB.
+    """
 
     rate: float
     p50: float
     p99: float
     cpu: float
     errors: int
+    rss: float = 0.0
+
+
+@dataclass(frozen=True)
+class Guests:
+    """Tokens, and the key that they are signed with, in a folder that goes away."""
+
+    folder: Path
+    tokens: Sequence[str]
+    key: JWK
+
+    @property
+    def jwks(self) -> Path:
+        return self.folder / "jwks.json"
+
+    def script(self, count: int = 100) -> Path:
+        """What has wrk send the first `count` tokens in turn."""
+        return lua_tokens(self.folder, self.tokens[:count])
+
+
+@contextmanager
+def guests(count: int = 100) -> Iterator[Guests]:
+    with tempfile.TemporaryDirectory() as name:
+        folder, key = Path(name), signing_key("bench")
+        (folder / "jwks.json").write_text(json.dumps(jwks_of(key)))
+        now = time.time()
+        tokens = [mint(now=now, lifetime=86_400, key=key, claims={"n": n}) for n in range(count)]
+        yield Guests(folder, tokens, key)
+
+
+def options(doc: str | None, *, seconds: int, rounds: int) -> argparse.ArgumentParser:
+    """The command line that all have in common."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument(
+        "--seconds", type=int, default=seconds, help=f"seconds a measurement (default {seconds})"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"rounds, each of every side in turn (default {rounds})"
+    )
+    return parser
 
 
 def require_wrk() -> None:
@@ -97,15 +145,16 @@ def load(url: str, pid: int, *, connections: int, seconds: int, script: Path | N
         p99=_milliseconds(_found(r"(?m)^\s+99%\s+(\S+)", out)),
         cpu=spent / max(1, requests) * 1e6,
         errors=errors,
+        rss=_rss(pid),
     )
 
 
 def middle(runs: Sequence[Figures]) -> Figures:
     """The median of each figure; errors add up."""
-    rate, p50, p99, cpu = (
-        median(getattr(run, name) for run in runs) for name in ("rate", "p50", "p99", "cpu")
+    rate, p50, p99, cpu, rss = (
+        median(getattr(run, name) for run in runs) for name in ("rate", "p50", "p99", "cpu", "rss")
     )
-    return Figures(rate, p50, p99, cpu, sum(run.errors for run in runs))
+    return Figures(rate, p50, p99, cpu, sum(run.errors for run in runs), rss)
 
 
 def lua_tokens(folder: Path, tokens: Sequence[str]) -> Path:
@@ -135,7 +184,7 @@ def row(name: str, figures: Figures, baseline: Figures) -> str:
     return (
         f"  {name:34} {figures.rate:8.0f} req/s  x{figures.rate / baseline.rate:5.2f}  "
         f"p50 {figures.p50:6.2f} ms  p99 {figures.p99:6.2f} ms  {figures.cpu:6.1f} us cpu"
-        + (f"  {figures.errors} errors" if figures.errors else "")
+        f"  {figures.rss:5.0f} MB" + (f"  {figures.errors} errors" if figures.errors else "")
     )
 
 
@@ -153,7 +202,32 @@ def _milliseconds(text: str) -> float:
     sys.exit(f"wrk gave a time without a unit: {text}")
 
 
+def _stat(pid: int) -> list[str]:
+    """What proc(5) says of a process from its state on: parent second, times twelfth and thirteenth."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _tree(pid: int) -> list[int]:
+    """A process, and all that it has started."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                parents[int(entry.name)] = int(_stat(int(entry.name))[1])
+            except OSError:
+                continue  # it has ended
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in parents.items() if of == parent]
+    return found
+
+
 def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used (utime and stime, proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of CPU that a process and its children have used (utime and stime)."""
+    ticks = sum(int(stat[11]) + int(stat[12]) for stat in map(_stat, _tree(pid)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _rss(pid: int) -> float:
+    """MB that the largest process of a tree holds: of a server with workers, one worker."""
+    return max(int(_stat(each)[21]) for each in _tree(pid)) * os.sysconf("SC_PAGESIZE") / 1e6

@@ -4,9 +4,7 @@ The proxy and guestpass share one core; wrk and the backend share the other. The
 examples/forward-auth. Takes a minute with the defaults; a proxy that is not installed is left out.
 """
 
-import argparse
 import getpass
-import json
 import os
 import shutil
 import sys
@@ -21,16 +19,15 @@ from _load import (
     SERVER_CORE,
     Figures,
     free_port,
+    guests,
     load,
-    lua_tokens,
     middle,
+    options,
     preamble,
     require_wrk,
     row,
     running,
 )
-
-from guestpass.testing import jwks_of, mint, signing_key
 
 RECIPES = Path(__file__).parent.parent / "examples" / "forward-auth"
 NGINX = ("nginx", "-p", "{here}", "-c", "nginx.conf", "-g", f"user {getpass.getuser()}; master_process off;")
@@ -79,23 +76,16 @@ def lay_out(side: Side, here: Path, ports: Mapping[str, int]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=3, help="seconds a measurement (default 3)")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds, each of every side (default 2)")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, seconds=3, rounds=2).parse_args()
     require_wrk()
     preamble("guestpass", "uvicorn", "uvloop", "httptools")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        key = signing_key("bench")
-        (folder / "jwks.json").write_text(json.dumps(jwks_of(key)))
-        tokens = [mint(now=time.time(), lifetime=86_400, key=key, claims={"n": n}) for n in range(100)]
-        script = lua_tokens(folder, tokens)
+    with guests() as crowd:
+        folder, script = crowd.folder, crowd.script()
         env = {
             "GENESYS_CLIENT_ID": "nobody",
             "GENESYS_CLIENT_SECRET": "nothing",
             "GENESYS_ENVIRONMENT": "mypurecloud.com",
-            "GUESTPASS_VERIFY__JWKS_FILE": str(folder / "jwks.json"),
+            "GUESTPASS_VERIFY__JWKS_FILE": str(crowd.jwks),
             "GUESTPASS_SERVER__LOG_LEVEL": "error",
         }
         site, guestpass, behind = free_port(), free_port(), free_port()

@@ -1,18 +1,13 @@
 """What does the middleware cost? A bare ASGI app against the same app guarded, on one core, in one run."""
 
-import argparse
-import json
-import tempfile
-import time
-from pathlib import Path
-
 from _load import (
     SERVER_CORE,
     Figures,
     free_port,
+    guests,
     load,
-    lua_tokens,
     middle,
+    options,
     preamble,
     require_wrk,
     row,
@@ -20,33 +15,22 @@ from _load import (
     uvicorn,
 )
 
-from guestpass.testing import jwks_of, mint, signing_key
-
 DISTINCT = 3_000  # of a cache of 1,000: none is still there when its turn comes again
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=int, default=4, help="seconds a measurement (default 4)")
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds, each of every side in turn (default 5)"
-    )
-    arguments = parser.parse_args()
+    arguments = options(__doc__, seconds=4, rounds=5).parse_args()
     require_wrk()
     preamble("guestpass", "uvicorn", "uvloop", "httptools", "jwcrypto", "cryptography")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        key = signing_key("bench")
-        (folder / "jwks.json").write_text(json.dumps(jwks_of(key)))
-        tokens = [mint(now=time.time(), lifetime=86_400, key=key, claims={"n": n}) for n in range(DISTINCT)]
-        repeated, distinct = lua_tokens(folder, tokens[:100]), lua_tokens(folder, tokens)
+    with guests(DISTINCT) as crowd:
+        repeated, distinct = crowd.script(), crowd.script(DISTINCT)
         sides = {
             "bare app": ("_middleware_apps:bare", repeated),
             "guarded, repeated tokens (100)": ("_middleware_apps:guarded", repeated),
             "bare app, distinct tokens": ("_middleware_apps:bare", distinct),
             "guarded, every token new": ("_middleware_apps:forgetful", distinct),
         }
-        env = {"BENCH_JWKS": str(folder / "jwks.json")}
+        env = {"BENCH_JWKS": str(crowd.jwks)}
         for connections in (32, 256):
             runs: dict[str, list[Figures]] = {side: [] for side in sides}
             for _ in range(arguments.rounds):
