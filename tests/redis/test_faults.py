@@ -42,9 +42,9 @@ async def test_redis_that_is_not_there_at_the_start_is_used_once_it_is(server: R
 
 
 async def test_nobody_waits_while_redis_hangs(server: RedisServer) -> None:
-    """F2: after the first second p99 stays under 300 ms, and no answer is an error."""
+    """F2: for ten seconds; after the first one p99 stays under 300 ms, and no answer is an error."""
     with fleet(server.url) as running:
-        tokens = fresh(running, 900)
+        tokens = fresh(running, 2000)
         server.pause()
         try:
             first = await steady(running.url, tokens[:200], rate=200)
@@ -52,7 +52,7 @@ async def test_nobody_waits_while_redis_hangs(server: RedisServer) -> None:
         finally:
             server.resume()
         assert first.statuses == {200: 200}
-        assert then.statuses == {200: 700}
+        assert then.statuses == {200: 1800}
         assert then.percentile(0.99) < 0.3
         await store_is(running.url, "ok")
 
