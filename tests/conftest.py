@@ -1,8 +1,11 @@
 """What every test shares: how hard hypothesis looks, and what coverage is measured of."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+from leaks import Watch
 
 # A shared machine stalls now and then, which says nothing of the code: no deadline on a single example.
 settings.register_profile("default", deadline=None)
@@ -19,3 +22,12 @@ settings.load_profile("default")
 # Of the processes that run tests, not of the servers that tests start: those are timed.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+_watch = Watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Fail the test in which a token was logged, in each of the processes that run tests (P32)."""
+    yield
+    _watch.require_none()

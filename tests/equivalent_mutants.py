@@ -8,7 +8,6 @@ _SPEED = "a shorter way to the same answer"
 _CHARACTER_TWICE = "the class holds the character already, in a range"
 _NOT_IN_A_HOST = "no host that `is_host` lets through holds the character"
 _READ_FIRST = "asked for by name before the set is looked at"
-_FOLDED = "`fold` does the same"
 _DEFAULT = "any text will do that is no key, type or algorithm"
 
 _TOKEN = '_TOKEN: b"[A-Za-z0-9!#$%&\'*+.^_`|~-]+" -> b"[A-Za-z0-9!{}~-]+"'
@@ -46,7 +45,6 @@ EQUIVALENT: Final[Mapping[str, Mapping[str, str]]] = {
         "Sieve.sift_usual: if kind is None -> if True": _SPEED,
         "Sieve._special_field: b'' left out": "a cookie has this kind only if it has a name",
         "Sieve._special_field: b'' -> b'x'": "a cookie has this kind only if it has a name",
-        "Sieve._connection.ours: o.strip().lower() -> o.strip()": _FOLDED,
     },
     "inject": {
         "_FOR_CACHES: b'cache-control' left out": "our own line replaces the app's in any case",

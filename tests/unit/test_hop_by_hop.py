@@ -162,3 +162,9 @@ def test_remembered_response_names_are_lower_case_and_bounded() -> None:
     for number in range(2 * names.most):
         assert names[b"X-%d" % number] == b"x-%d" % number
     assert len(names) == names.most == 1024
+
+
+@pytest.mark.parametrize("character", "!#$%&'*+.^_`|~-09azAZ")
+def test_every_character_of_a_field_name_may_stand_in_one(character: str) -> None:
+    """RFC 9110 §5.1: what is legal and none of ours goes end to end."""
+    assert request_kind(b"legal" + character.encode()) is None
