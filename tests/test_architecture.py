@@ -15,7 +15,7 @@ PACKAGE = SOURCE / "guestpass"
 
 GATE_ROOM = {
     "admission", "gate", "metering", "refusals", "rotation", "exchange", "backoff",
-    "verifier", "verified", "revocation",
+    "entries", "verifier", "verified", "revocation",
     "prefetch", "assertions",
     "budget", "minting", "pool", "ports",
     "recorded", "sessions", "traced_gate",

@@ -5,7 +5,6 @@ Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands ove
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final, Self, assert_never
 
 import anyio
@@ -14,22 +13,20 @@ from anyio.abc import TaskGroup
 from guestpass.admission import Admitted, Delivery, Refused, Request
 from guestpass.core import bearer
 from guestpass.core.cors import NO_ORIGINS
-from guestpass.core.decision import Absent, Forward, Genuine, Invalid, Reject, Rotate, decide, schedule
+from guestpass.core.decision import Absent, Forward, Genuine, Reject, Rotate, decide, schedule
 from guestpass.core.forwarded import NOBODY, Trust
-from guestpass.core.identity import ANONYMOUS, guest_of, identity_headers, owned
+from guestpass.core.identity import ANONYMOUS, owned
 from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
-from guestpass.core.model import Header, MonotonicTime, Policy, RawToken, Successor
+from guestpass.core.model import Header, Policy, RawToken, Successor
 from guestpass.core.paths import unambiguous
 from guestpass.core.surface import Surface
+from guestpass.entries import Entries
 from guestpass.errors import (
     GuestpassError,
     OriginForeign,
     PathAmbiguous,
     TokenError,
-    TokenRevoked,
-    TooManyRequests,
-    Unavailable,
 )
 from guestpass.metering import MeteredIssuer
 from guestpass.metrics import Tally
@@ -48,7 +45,7 @@ from guestpass.ports import (
 from guestpass.refusals import Refusals
 from guestpass.revocation import Revocations
 from guestpass.rotation import Rotation
-from guestpass.verified import Entry, Handover, VerifiedTokens
+from guestpass.verified import Entry, Handover
 
 OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
 """Ours, and never guarded: the token endpoint, the client script, health."""
@@ -122,13 +119,21 @@ class Gate:
             pause=pause,
             tally=self.tally,
         )
-        self.cache = VerifiedTokens(cache_size)
         self._rules = Rules([*(Rule(None, path, Protection.OFF) for path in open_paths), *rules])
         self.uniform = not rules
         """Whether every route but our own is guarded alike, so that one decision on a token holds for all."""
-        self._failed = failed_verification
         self.revocations = Revocations(revocations, clock)
-        self.revocations.on_added(self._drop_revoked)
+        self.entries = Entries(
+            verifier=verifier,
+            store=store,
+            clock=clock,
+            policy=self.policy,
+            identity=self.surface.identity,
+            revocations=self.revocations,
+            failed_verification=failed_verification,
+            cache_size=cache_size,
+            tally=self.tally,
+        )
         self.pool = None if reserve is None else WarmPool(reserve, self.rotation)
         own: list[Job] = [verifier.run]
         if revocations is not None:
@@ -142,10 +147,7 @@ class Gate:
         )
         self._reads_query = self.surface.sources.query is not None
         self._time, self._monotonic = clock.time, clock.monotonic
-        # When something must be asked again before a remembered token passes; as `entry` last saw it.
-        self._due_at = MonotonicTime(float("-inf"))
         self._tasks: TaskGroup | None = None
-        verifier.on_retired(self.cache.drop_keys)
 
     def add_jobs(self, *jobs: Job) -> None:
         """Have `jobs` run in the background too, such as what reports on this gate; before `background`."""
@@ -217,10 +219,10 @@ class Gate:
         if usual is None or self._reads_query:  # a token in the query might differ, which only `admit` sees
             return None
         kept, token, origin = usual
-        entry = self.cache.recent(token)
+        entry = self.entries.cache.recent(token)
         if (
             entry is None
-            or self._monotonic() >= self._due_at
+            or self._monotonic() >= self.entries.due_at
             or not unambiguous(raw_path, path)
             or self._rules.protection(method, path) is Protection.OFF
         ):
@@ -230,7 +232,11 @@ class Gate:
             self.tally.fresh += 1
         else:
             handover = entry.handover
-            if handover is None or now >= handover.until or handover.generation != self.cache.generation:
+            if (
+                handover is None
+                or now >= handover.until
+                or handover.generation != self.entries.cache.generation
+            ):
                 return None
             entry, successor = handover.entry, handover.successor
             self.tally.decisions["rotate"] += 1
@@ -347,7 +353,7 @@ class Gate:
         if successor is None and required:
             successor = await self.rotation.rotate(token, genuine, deadline=self.policy.mint_deadline)
         if successor is not None:
-            generation = self.cache.generation
+            generation = self.entries.cache.generation
             try:
                 # The app sees the newest genuine claims at once.
                 newest = await self.entry(successor.token)
@@ -364,57 +370,8 @@ class Gate:
         return entry, None if flight is None else Delivery(self.rotation, flight=flight)
 
     async def entry(self, token: RawToken, *, client: str = "") -> Entry:
-        """The prepared entry of a token: from the cache, or verified now.
-
-        Raises:
-            TokenError: The token is not genuine, or is revoked.
-            TooManyRequests: This client sent too many that were not.
-            Unavailable: No keys, so nothing can be said.
-        """
-        if self.clock.monotonic() >= self.verifier.recheck_at:
-            await self.verifier.recheck()
-        if self.clock.monotonic() >= self.revocations.due_at:
-            await self.revocations.sync()
-        self._due_at = min(self.verifier.recheck_at, self.revocations.due_at)
-        known = self.cache.get(token.digest)
-        if known is not None:
-            return known
-        if self._failed is not None and client:
-            quota = await self._failed.peek(client)
-            if not quota.allowed:
-                raise TooManyRequests("too many failed verifications", retry_after=quota.reset_after)
-        generation = self.cache.generation
-        verdict = await self.verifier.verify(token)
-        if isinstance(verdict, Invalid):
-            self.tally.verifications[verdict.error.reason] += 1
-            if self._failed is not None and client:
-                await self._failed.hit(client)
-            raise verdict.error
-        self.tally.verifications["genuine"] += 1
-        if self.revocations.refuses(verdict):
-            raise TokenRevoked
-        entry = await self._prepared(verdict)
-        if self.clock.time() < entry.dead_at:
-            self.cache.put(token.digest, entry, generation=generation)
-        return entry
-
-    def _drop_revoked(self) -> None:
-        self.cache.drop_where(lambda entry: self.revocations.refuses(entry.genuine))
-
-    async def _prepared(self, verdict: Genuine) -> Entry:
-        try:
-            started = await self.store.chain_started_at(verdict.token_id)
-        except Unavailable:
-            started = None  # a store that is down must not fail a valid token: it counts as its own first
-        genuine = verdict if started is None else replace(verdict, chain_started_at=started)
-        at = schedule(genuine, self.policy)
-        return Entry(
-            genuine,
-            guest_of(genuine.claims),
-            identity_headers(genuine.claims, self.surface.identity),
-            fresh_until=min(at.prefetch_at, at.session_ends_at),
-            dead_at=min(at.refused_at, at.session_ends_at),
-        )
+        """As `Entries.find`."""
+        return await self.entries.find(token, client=client)
 
 
 def _is_event_stream(request: Request) -> bool:

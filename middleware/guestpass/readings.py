@@ -51,14 +51,15 @@ class Readings:
     async def snapshot(self) -> Snapshot:
         """Every metric that this process has, as it is now. Asks a shared store for the budget, at most."""
         gate, tally = self.gate, self.gate.tally
+        cache = gate.entries.cache
         decisions = Counter(tally.decisions)
         decisions["fresh"] += tally.fresh
         values: dict[str, Mapping[str, Value]] = {
             "requests_total": counted("requests_total", decisions),
             "refusals_total": counted("refusals_total", tally.refusals),
             "verifications_total": counted("verifications_total", tally.verifications),
-            "cache_hits_total": {"": float(gate.cache.hits + tally.fresh)},  # the short way counts once
-            "cache_misses_total": {"": float(gate.cache.misses)},
+            "cache_hits_total": {"": float(cache.hits + tally.fresh)},  # the short way counts once
+            "cache_misses_total": {"": float(cache.misses)},
             "remembered_tokens": counted("remembered_tokens", self._lives()),
             "rotations_total": counted("rotations_total", tally.rotations),
             "mints_total": counted("mints_total", tally.mints),
@@ -101,7 +102,8 @@ class Readings:
     def _lives(self) -> Counter[str]:
         """How many remembered tokens live how long yet."""
         now = self.gate.clock.time()
-        return Counter(_range(entry.genuine.claims.expires_at - now) for entry in self.gate.cache.entries())
+        remembered = self.gate.entries.cache.entries()
+        return Counter(_range(entry.genuine.claims.expires_at - now) for entry in remembered)
 
 
 _ALONE: Final = "this worker goes by its own state meanwhile"

@@ -91,7 +91,7 @@ class Sessions:
     async def _refuse_everywhere(self, tokens: Mapping[TokenId, UnixTime]) -> None:
         for token_id, until in tokens.items():
             await self._gate.revocations.add(Revocation(token_id, until))
-        self._gate.cache.drop_where(lambda entry: entry.genuine.token_id in tokens)
+        self._gate.entries.cache.drop_where(lambda entry: entry.genuine.token_id in tokens)
 
     async def _tell_issuer(self, token: RawToken) -> None:
         """Last, as it may take its time: by now nobody can use the session any more."""

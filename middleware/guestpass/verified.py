@@ -105,6 +105,10 @@ class VerifiedTokens:
         self.hits += 1
         return entry
 
+    def stands(self, handover: Handover, now: UnixTime) -> bool:
+        """Whether a handover still holds, so that nobody has to be asked."""
+        return now < handover.until and handover.generation == self.generation
+
     def put(self, digest: TokenDigest, entry: Entry, *, generation: int) -> None:
         """Add or replace an entry, unless entries were evicted since `generation` was read.
 

@@ -267,7 +267,7 @@ async def test_a_decision_is_kept_only_where_the_token_alone_made_it() -> None:
 
 async def test_an_entry_that_was_evicted_meanwhile_is_not_kept() -> None:
     w = world()
-    w.gate.cache.put = lambda *_, **__: None  # type: ignore[method-assign]  # as if a key had just been retired
+    w.gate.entries.cache.put = lambda *_, **__: None  # type: ignore[method-assign]  # as if a key had just been retired
     assert (await ask(w, token())).values(b"x-accel-expires") == [b"0"]
 
 

@@ -71,7 +71,7 @@ async def test_forty_thousand_strangers_leave_no_trace_and_cause_one_fetch() -> 
             assert await ask(w, number, kid=f"kid-{number}") is KeyUnknown
         assert resident() - held < GROWTH
         assert len(stub.requests) == 1  # the first set: the cooldown counts from it, and the clock stands
-        assert len(w.gate.cache) == 0
+        assert len(w.gate.entries.cache) == 0
         assert len(w.gate._sieve._kinds) == 512
         storage = limiter._strategy.storage
         assert isinstance(storage, BoundedStorage)
@@ -91,11 +91,11 @@ async def test_genuine_tokens_without_end_fill_the_cache_and_no_more() -> None:
     """F8: the flood of those who may; made with one key, as signing is what takes time here."""
     w = world()
     most = 64
-    w.gate.cache = VerifiedTokens(most)  # smaller, so that it is full soon
+    w.gate.entries.cache = VerifiedTokens(most)  # smaller, so that it is full soon
     for number in range(4 * most):
         await w.admit(token(jti=str(number)))
-        assert len(w.gate.cache) <= most
-    assert len(w.gate.cache) >= most // 2
+        assert len(w.gate.entries.cache) <= most
+    assert len(w.gate.entries.cache) >= most // 2
 
 
 def _forged(number: int) -> bytes:

@@ -214,7 +214,7 @@ async def test_a_token_that_we_never_gave_out_is_refused_however_well_formed(sho
 async def test_valid_tokens_pass_while_the_vendor_is_down(shop: Shop) -> None:
     raw = await shop.login()
     shop.vendor.faults.add("reset_before")
-    shop.gate.cache.drop_where(lambda _: True)
+    shop.gate.entries.cache.drop_where(lambda _: True)
     for later in (1, NEAR):
         shop.clock.advance(later)
         sent = await shop.visit(raw)

@@ -77,7 +77,7 @@ async def test_a_repeated_token_is_not_verified_again() -> None:
     raw = token()
     first, second = await admitted(w, raw), await admitted(w, RawToken(raw.compact))
     assert first.guest is second.guest
-    assert (w.gate.cache.hits, len(w.gate.cache)) == (1, 1)
+    assert (w.gate.entries.cache.hits, len(w.gate.entries.cache)) == (1, 1)
 
 
 async def test_what_a_client_claims_to_be_never_arrives() -> None:
@@ -339,9 +339,9 @@ async def test_a_retired_key_takes_its_remembered_tokens_with_it_at_once() -> No
     w = world(keys=keys)
     await admitted(w, token())
     keys.retire("other")
-    assert len(w.gate.cache) == 1
+    assert len(w.gate.entries.cache) == 1
     keys.retire("rsa")
-    assert len(w.gate.cache) == 0
+    assert len(w.gate.entries.cache) == 0
 
 
 async def test_a_remembered_token_does_not_outlive_the_trust_in_its_keys() -> None:
@@ -360,12 +360,12 @@ async def test_a_remembered_token_does_not_outlive_the_trust_in_its_keys() -> No
 async def test_a_verdict_from_before_a_retirement_is_not_remembered() -> None:
     keys = Keys()
     w = world(keys=keys)
-    generation = w.gate.cache.generation
+    generation = w.gate.entries.cache.generation
     raw = token()
     entry = await w.gate.entry(raw)
     keys.retire("rsa")
-    w.gate.cache.put(raw.digest, entry, generation=generation)
-    assert len(w.gate.cache) == 0
+    w.gate.entries.cache.put(raw.digest, entry, generation=generation)
+    assert len(w.gate.entries.cache) == 0
 
 
 # --- life cycle ----------------------------------------------------------------------------------------

@@ -121,9 +121,9 @@ def test_what_must_be_asked_again_is_not_recalled() -> None:
     w.clock.advance(1800)
     assert ask(w, CARRIED) is None
     w = warm(Surface())
-    w.gate._due_at = MonotonicTime(w.clock.steady)
+    w.gate.entries.due_at = MonotonicTime(w.clock.steady)
     assert ask(w, CARRIED) is None
-    w.gate._due_at = MonotonicTime(w.clock.steady + 0.1)
+    w.gate.entries.due_at = MonotonicTime(w.clock.steady + 0.1)
     assert ask(w, CARRIED) is not None
 
 
@@ -158,7 +158,7 @@ async def test_a_successor_that_stands_is_delivered_the_short_way() -> None:
 async def test_a_successor_is_looked_up_again_once_it_may_be_no_more_or_no_longer_fresh() -> None:
     w = world()
     await handed_over(w)
-    w.gate.cache.drop_where(lambda entry: False)  # as a revocation does, whatever it was of
+    w.gate.entries.cache.drop_where(lambda entry: False)  # as a revocation does, whatever it was of
     assert ask(w, CARRIES_NEAR) is None
     await w.admit(NEAR)
     assert ask(w, CARRIES_NEAR) is not None

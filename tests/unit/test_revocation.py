@@ -56,7 +56,7 @@ async def test_a_remembered_token_is_refused_within_a_second(w: World, log: Log,
     assert isinstance(await w.admit(raw), Admitted)
     w.clock.advance(0.001)
     assert is_revoked(await w.admit(raw))
-    assert len(w.gate.cache) == 0
+    assert len(w.gate.entries.cache) == 0
 
 
 async def test_a_token_that_was_never_seen_is_refused_too(w: World, log: Log) -> None:

@@ -176,7 +176,7 @@ class ForwardAuth:
         tokens = [value for name, value in request.headers if name.lower() == self._token_field]
         if not gate.uniform or admitted.guest is None or admitted.delivery is not None or len(tokens) != 1:
             return 0
-        entry = gate.cache.get(token_digest(tokens[0]))
+        entry = gate.entries.cache.get(token_digest(tokens[0]))
         if entry is None:
             return 0
         return max(0, math.floor(min(self.cache_for, entry.fresh_until - gate.clock.time())))

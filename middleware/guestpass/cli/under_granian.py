@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import Any, Final
 
 from granian import Granian
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
@@ -69,6 +69,7 @@ def run(
             workers=server.workers,
             loop=Loops.uvloop,
             backlog=backlog,
+            http=HTTPModes.http1,  # as uvicorn, and without a look at what each connection speaks
             http1_settings=HTTP1Settings(max_buffer_size=MOST),
             log_level=LogLevels(server.log_level),
             log_dictconfig=log_config,

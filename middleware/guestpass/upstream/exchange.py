@@ -223,8 +223,12 @@ class Exchange:
             # Here at once, as most are: two messages in a row, which a server sends in one write.
             body = await connection.read()
             self._release()
-            await self._tell(start)
-            await self._tell({"type": "http.response.body", "body": body})
+            self.started = True
+            try:  # as `_tell`, twice: two coroutines less for most requests
+                await self._send(start)
+                await self._send({"type": "http.response.body", "body": body})
+            except OSError as exc:
+                raise Abandoned from exc
             return
         await self._tell(start)
         while True:
