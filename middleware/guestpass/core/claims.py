@@ -76,7 +76,7 @@ def read(payload: VerifiedPayload, rules: ClaimRules, *, now: UnixTime) -> Claim
         if expires_at - issued_at > rules.max_lifetime:
             raise ClaimInvalid("exp", "is too long after iat")
     return Claims(
-        issuer=issuer,
+        issuer=rules.issuer,  # equal, and one string for all remembered tokens
         subject=_text(members, "sub", "sub"),
         audience=audience,
         expires_at=expires_at,
