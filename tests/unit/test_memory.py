@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 
 
 async def test_a_remembered_token_takes_less_than_1400_bytes() -> None:
-    """Measured over real admissions, whatever they leave behind; the tokens themselves are nobody's to keep."""
+    """Measured over real admissions, whatever they leave behind; nobody keeps the tokens themselves."""
     w = world()
     tokens = [bytes(token(exp=NOW + 1700, sub=f"guest-{n}").compact) for n in range(COUNT + 100)]
     for compact in tokens[:100]:  # tables that grow in steps, and whatever is made once
