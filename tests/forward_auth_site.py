@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from guestpass.asgi.forward_auth import PREFIX
 from guestpass.config import load
 from guestpass.testing import FakeVendor, mint, serving
-from guestpass.wiring import build_forward_auth
+from guestpass.wiring.apps import build_forward_auth
 
 RECIPES = ROOT / "examples" / "forward-auth"
 # As they stand in the recipes.

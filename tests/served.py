@@ -8,7 +8,7 @@ from pathlib import Path
 from recorder import ask, serving
 
 from guestpass.config import load
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
 
 LOCAL = {"GUESTPASS_ISSUER__KIND": "local", "GUESTPASS_LIMITS__TOKEN_ENDPOINT": "off"}
 

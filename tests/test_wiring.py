@@ -6,7 +6,7 @@ from kit import drive, http_scope
 from guestpass import Gate
 from guestpass.config import load
 from guestpass.errors import ConfigError
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
 
 pytestmark = pytest.mark.anyio
 

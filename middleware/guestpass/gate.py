@@ -162,7 +162,7 @@ class Gate:
         """
         # At call time, and here only: the one import against the direction of the rooms, so that a user
         # who wires a gate by hand never loads an adapter (tests/test_architecture.py names it).
-        from guestpass.wiring import gate_from_env  # noqa: PLC0415
+        from guestpass.wiring.gates import gate_from_env  # noqa: PLC0415
 
         gate: Self = gate_from_env(cls)
         return gate

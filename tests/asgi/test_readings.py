@@ -22,10 +22,10 @@ from guestpass.asgi.routes import RoutedProxy
 from guestpass.core.matching import Protection, Rule
 from guestpass.core.model import RawToken, UnixTime
 from guestpass.errors import Unavailable
-from guestpass.fleet import Fleet
 from guestpass.metrics import METRICS, Buckets, Snapshot
+from guestpass.monitoring.fleet import Fleet
+from guestpass.monitoring.readings import LoopLag, Readings
 from guestpass.pool import Reserve, WarmPool
-from guestpass.readings import LoopLag, Readings
 
 pytestmark = pytest.mark.anyio
 

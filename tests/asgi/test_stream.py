@@ -16,9 +16,9 @@ from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.adapters.worker_board import WorkerBoard
 from guestpass.asgi.status import status_pages
 from guestpass.asgi.stream import ROUNDS, EventStream
-from guestpass.fleet import Fleet
-from guestpass.happenings import Happenings
-from guestpass.readings import Readings
+from guestpass.monitoring.fleet import Fleet
+from guestpass.monitoring.happenings import Happenings
+from guestpass.monitoring.readings import Readings
 
 pytestmark = pytest.mark.anyio
 

@@ -14,9 +14,9 @@ from guestpass.asgi.site import Site
 from guestpass.asgi.status import status_pages
 from guestpass.asgi.stream import EventStream
 from guestpass.errors import Unavailable
-from guestpass.fleet import Fleet
 from guestpass.gate import Gate
-from guestpass.readings import Readings
+from guestpass.monitoring.fleet import Fleet
+from guestpass.monitoring.readings import Readings
 from guestpass.testing import serving
 
 

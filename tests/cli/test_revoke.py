@@ -14,7 +14,7 @@ from guestpass.cli.app import guestpass
 from guestpass.config import Secret, StoreSettings
 from guestpass.core.model import RawToken, Successor, UnixTime
 from guestpass.ports import Lease, Revocation
-from guestpass.state import build_state
+from guestpass.wiring.state import build_state
 
 SECRET = "a secret of at least thirty-two bytes"
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"

@@ -25,7 +25,7 @@ from guestpass.config import Rate, Secret, StoreSettings
 from guestpass.core.model import RawToken, Successor, UnixTime
 from guestpass.errors import ConfigError, Unavailable
 from guestpass.ports import Lease
-from guestpass.state import State, build_state
+from guestpass.wiring.state import State, build_state
 
 pytestmark = pytest.mark.anyio
 

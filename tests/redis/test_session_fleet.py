@@ -14,9 +14,10 @@ from guestpass.adapters.system_clock import SystemClock
 from guestpass.asgi.health import Readyz
 from guestpass.config import load
 from guestpass.gate import Gate
-from guestpass.readings import Readings
-from guestpass.state import build_state
-from guestpass.wiring import build_gate, build_parts
+from guestpass.monitoring.readings import Readings
+from guestpass.wiring.gates import build_gate
+from guestpass.wiring.parts import build_parts
+from guestpass.wiring.state import build_state
 
 pytestmark = pytest.mark.anyio
 

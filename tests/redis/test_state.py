@@ -20,7 +20,7 @@ from guestpass.core.model import RawToken, UnixTime
 from guestpass.doctor.examination import examine
 from guestpass.errors import Unavailable
 from guestpass.ports import Revocation
-from guestpass.state import SharedState
+from guestpass.wiring.state import SharedState
 
 pytestmark = pytest.mark.anyio
 

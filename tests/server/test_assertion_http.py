@@ -22,7 +22,7 @@ from guestpass.cli.serving import launch
 from guestpass.config import load
 from guestpass.errors import ConfigError
 from guestpass.gate import Gate
-from guestpass.wiring import build_app, build_forward_auth
+from guestpass.wiring.apps import build_app, build_forward_auth
 
 pytestmark = pytest.mark.anyio
 
@@ -223,7 +223,7 @@ def test_several_workers_need_a_key_that_they_share(monkeypatch: pytest.MonkeyPa
     for name, value in {**ENVIRON, **UPSTREAM, "GUESTPASS_ISSUER__KEY_FILE": "any"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=r"assertion\.key_file: must be set for several workers"):
-        launch("app", {"server": {"workers": 2}}, lambda _: None, parser="auto", config=None)
+        launch("app", {"server": {"workers": 2}}, lambda _: None, under="uvicorn", parser="auto", config=None)
 
 
 def test_who_cannot_sign_one_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-APP = "guestpass.wiring:app_from_env"
+APP = "guestpass.wiring.apps:app_from_env"
 COMMANDS = {
     "uvicorn-h11": ("uvicorn", "--factory", APP, "--http", "h11", "--port", "0", "--ws", "websockets-sansio"),
     "uvicorn-httptools": ("uvicorn", "--factory", APP, "--http", "httptools", "--port", "0"),

@@ -14,17 +14,17 @@ from served import LOCAL
 
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.asgi.proxy import ReverseProxy
-from guestpass.backends import Backends
 from guestpass.config import Settings, UpstreamSettings, load
 from guestpass.errors import ConfigError
-from guestpass.readings import Readings
+from guestpass.monitoring.readings import Readings
 from guestpass.upstream.balance import Backend, Balancer, Ejection, Figures
 from guestpass.upstream.checks import HealthCheck, is_well
 from guestpass.upstream.dial import BackendTls, Dialer
 from guestpass.upstream.origin import Origin
 from guestpass.upstream.pool import Pool, PoolLimits
 from guestpass.upstream.pulse import Pulse
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
+from guestpass.wiring.backends import Backends
 
 pytestmark = pytest.mark.anyio
 

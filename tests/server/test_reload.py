@@ -16,8 +16,8 @@ from recorder import Connection, Recorder, answer_ok, answering, ask, connected,
 from running import GUESTPASS, Running, running
 from served import first_token
 
-from guestpass.backends import Backends
 from guestpass.config import RouteSettings, Settings, UpstreamSettings
+from guestpass.wiring.backends import Backends
 
 pytestmark = pytest.mark.anyio
 

@@ -15,10 +15,10 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
-from guestpass.backends import Backends
 from guestpass.config import RouteSettings, Settings, UpstreamSettings, load
 from guestpass.errors import ConfigError
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
+from guestpass.wiring.backends import Backends
 
 pytestmark = pytest.mark.anyio
 

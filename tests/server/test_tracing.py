@@ -34,7 +34,7 @@ from guestpass.fake_vendor.jwt import sign
 from guestpass.metrics import BY_NAME, REASONS
 from guestpass.testing import FakeVendor, mint
 from guestpass.testing import serving as serving_in_thread
-from guestpass.wiring import build_app, build_forward_auth
+from guestpass.wiring.apps import build_app, build_forward_auth
 
 pytestmark = pytest.mark.anyio
 
@@ -442,7 +442,7 @@ PROBE = """
 import os, sys
 {before}
 from guestpass.config import load
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
 from guestpass.errors import ConfigError
 try:
     build_app(load(None, os.environ))

@@ -31,8 +31,8 @@ from guestpass.gate import Gate
 from guestpass.ports import Logins, Revocation
 from guestpass.recorded import RecordedVerifier
 from guestpass.revocation import Revocations
-from guestpass.session_wiring import require_shared_record
 from guestpass.testing import FakeVendor, serving
+from guestpass.wiring.logins import require_shared_record
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from guestpass.adapters.system_clock import SystemClock
 from guestpass.config import Rate, Secret, StoreSettings
 from guestpass.core.model import Identity
 from guestpass.errors import ConfigError
-from guestpass.state import build_state
+from guestpass.wiring.state import build_state
 
 REDIS = StoreSettings(
     url=Secret("redis://127.0.0.1:1"), secret=Secret("s" * 32), second_secret=Secret("t" * 32)

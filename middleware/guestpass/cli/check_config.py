@@ -8,7 +8,7 @@ import click
 
 from guestpass import config as configuration
 from guestpass.cli.options import config_option
-from guestpass.session_wiring import require_shared_record
+from guestpass.wiring.logins import require_shared_record
 
 
 @click.command("check-config")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from guestpass.cli.serving import Parser, Server, launch, server_options
-from guestpass.wiring import build_forward_auth
+from guestpass.wiring.apps import build_forward_auth
 
 
 @click.command("forward-auth")

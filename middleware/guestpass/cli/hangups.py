@@ -11,7 +11,7 @@ from contextlib import suppress
 from threading import Thread
 from typing import Final
 
-from guestpass.reloading import HANGUP
+from guestpass.wiring.reloading import HANGUP
 
 _HANGUP: Final = {HANGUP}
 

@@ -22,9 +22,9 @@ from guestpass.core.strict_json import loads_object
 from guestpass.errors import TokenError
 from guestpass.ports import KeySource
 from guestpass.recorded import RecordedVerifier
-from guestpass.state import build_state
 from guestpass.verifier import JwksVerifier
-from guestpass.wiring import build_keys
+from guestpass.wiring.parts import build_keys
+from guestpass.wiring.state import build_state
 
 _INSTANTS: Final = ("iat", "nbf", "exp")
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))

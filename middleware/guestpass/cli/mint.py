@@ -15,9 +15,9 @@ from guestpass.config import Settings, load
 from guestpass.core.decision import Genuine, Invalid
 from guestpass.core.model import Identity, RawToken, short
 from guestpass.errors import GuestpassError, IssuerMisconfigured, TokenRefused
-from guestpass.state import build_state
 from guestpass.verifier import JwksVerifier
-from guestpass.wiring import build_parts
+from guestpass.wiring.parts import build_parts
+from guestpass.wiring.state import build_state
 
 _LOGIN: Final = "guestpass doctor --login - tries a code of theirs."
 

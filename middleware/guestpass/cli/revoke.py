@@ -16,7 +16,7 @@ from guestpass.config import Settings, load
 from guestpass.core.model import RawToken, TokenId, UnixTime, short
 from guestpass.ports import Revocation
 from guestpass.revocation import revoke_token
-from guestpass.state import build_state
+from guestpass.wiring.state import build_state
 
 _DIGITS: Final = 64  # of a SHA-256 digest
 _DAY: Final = 86_400

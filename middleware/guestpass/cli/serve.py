@@ -7,7 +7,7 @@ import click
 from guestpass.cli.serving import Parser, Server, launch, server_options
 from guestpass.config import Settings
 from guestpass.errors import ConfigError
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
 
 
 @click.command("serve")

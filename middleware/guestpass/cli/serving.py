@@ -23,14 +23,14 @@ from guestpass.config.environment import CONFIG_FILE
 from guestpass.config.shapes import variable
 from guestpass.errors import ConfigError
 from guestpass.logs import logging_config
-from guestpass.session_wiring import require_shared_record
+from guestpass.wiring.logins import require_shared_record
 
 Parser = Literal["auto", "h11", "httptools"]
 Server = Literal["uvicorn", "granian"]
 Overrides = dict[str, dict[str, object]]
 """What the command line sets: section -> name -> value, None where nothing was given."""
 
-BACKLOG: Final = 2048
+_BACKLOG: Final = 2048
 """Connections that may wait to be accepted; the system's own limit may be lower."""
 
 _LIBRARIES: Final = ("uvicorn", "httptools", "h11")
@@ -114,7 +114,7 @@ def launch(
             listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
             overrides["server"]["admin_port"] = _port(listeners[1])
             if server.workers > 1:
-                from guestpass.fleet import BOARD  # noqa: PLC0415  its libraries are checked above
+                from guestpass.monitoring.fleet import BOARD  # noqa: PLC0415  its libraries are checked above
 
                 os.environ[BOARD] = opened.enter_context(TemporaryDirectory(prefix="guestpass-"))
                 opened.callback(os.environ.pop, BOARD, None)
@@ -128,10 +128,18 @@ def launch(
             from guestpass.cli import under_granian  # noqa: PLC0415  an extra
 
             under_granian.run(
-                factory, server, public, log_config=log_config, backlog=BACKLOG, announce=announce
+                factory, server, public, log_config=log_config, backlog=_BACKLOG, announce=announce
             )
         else:
-            worker.run(factory, server, listeners, parser=parser, log_config=log_config, announce=announce)
+            worker.run(
+                factory,
+                server,
+                listeners,
+                backlog=_BACKLOG,
+                parser=parser,
+                log_config=log_config,
+                announce=announce,
+            )
 
 
 def _check(settings: Settings) -> None:
@@ -184,7 +192,7 @@ def export(
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as exc:
         # Python adds the address to the system's words, which the line holds already.
         reason = str(exc.strerror).partition(" (while ")[0]

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.config import STARTUP_FAILURE
+from uvicorn.config import STARTUP_FAILURE, HTTPProtocolType
 from uvicorn.supervisors import Multiprocess
 
 from guestpass.cli.app import Failure
 from guestpass.cli.bounded_http import MOST, BoundedHttpTools
-from guestpass.cli.serving import BACKLOG, Parser
 from guestpass.config import ServerSettings
-from guestpass.wiring import forward_auth_from_env, reloading_app_from_env
+from guestpass.wiring.apps import forward_auth_from_env, reloading_app_from_env
 
 _KEEP_ALIVE: Final = 65
 """Seconds; a little more than load balancers in front keep theirs (60), so that it is they who close."""
@@ -52,7 +51,8 @@ def run(
     server: ServerSettings,
     listeners: list[socket.socket],
     *,
-    parser: Parser,
+    backlog: int,
+    parser: HTTPProtocolType,
     log_config: dict[str, Any],
     announce: Callable[[], None],
 ) -> None:
@@ -62,6 +62,7 @@ def run(
         factory: The function of this module that makes a worker's app.
         server: How many workers, and how long they drain.
         listeners: Bound sockets, the public one first; closed afterwards.
+        backlog: How many connections may wait to be accepted.
         parser: uvicorn's HTTP implementation.
         log_config: For `logging.config.dictConfig`, in each worker.
         announce: Called once a signal would be heeded, so that whoever reads it may send one.
@@ -82,7 +83,7 @@ def run(
         proxy_headers=False,
         server_header=False,
         date_header=False,  # `Dated` adds it where a backend sent none
-        backlog=BACKLOG,
+        backlog=backlog,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=math.ceil(server.drain_timeout),
         h11_max_incomplete_event_size=MOST,

@@ -10,8 +10,8 @@ from guestpass.doctor import logins, network, surroundings, tokens, vendor
 from guestpass.doctor.findings import Finding
 from guestpass.doctor.patient import Patient
 from guestpass.ports import Clock
-from guestpass.state import build_state
-from guestpass.wiring import build_parts, vendor_routes
+from guestpass.wiring.parts import build_parts, vendor_routes
+from guestpass.wiring.state import build_state
 
 Check = Callable[[Patient], AsyncIterator[Finding]]
 

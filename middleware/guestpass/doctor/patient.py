@@ -10,8 +10,8 @@ from guestpass.core.decision import Genuine
 from guestpass.core.model import Identity, RawToken, UnixTime
 from guestpass.core.session import Grant
 from guestpass.ports import Clock
-from guestpass.state import State
-from guestpass.wiring import Parts
+from guestpass.wiring.parts import Parts
+from guestpass.wiring.state import State
 
 
 @dataclass(slots=True, kw_only=True)

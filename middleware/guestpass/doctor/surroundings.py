@@ -12,7 +12,7 @@ from guestpass.doctor.findings import Finding, failed, ok, skipped, warning
 from guestpass.doctor.patient import Patient
 from guestpass.errors import Unavailable
 from guestpass.ports import Lease
-from guestpass.wiring import build_app
+from guestpass.wiring.apps import build_app
 
 _PATIENCE: Final = 20.0
 _LEASE: Final = 5.0

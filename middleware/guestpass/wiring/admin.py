@@ -13,11 +13,11 @@ from guestpass.asgi.site import Site
 from guestpass.asgi.status import status_pages
 from guestpass.asgi.stream import EventStream
 from guestpass.config import ServerSettings
-from guestpass.fleet import Fleet, board_from_env
 from guestpass.gate import Gate
 from guestpass.metrics import Snapshot
+from guestpass.monitoring.fleet import Fleet, board_from_env
+from guestpass.monitoring.readings import LoopLag, Readings
 from guestpass.ports import KeySource
-from guestpass.readings import LoopLag, Readings
 
 
 def build_admin(

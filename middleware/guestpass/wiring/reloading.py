@@ -14,9 +14,9 @@ import anyio
 from anyio import to_thread
 
 from guestpass import events
-from guestpass.backends import Backends
 from guestpass.config import Settings
 from guestpass.errors import ConfigError
+from guestpass.wiring.backends import Backends
 
 HANGUP: Final = signal.SIGHUP
 

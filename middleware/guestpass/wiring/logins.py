@@ -7,7 +7,7 @@ from guestpass.adapters.issuers.webdeployments import WebDeploymentsIssuer, WebD
 from guestpass.config import Settings
 from guestpass.errors import ConfigError
 from guestpass.ports import Clock, Logins, SessionStore
-from guestpass.tracing_wiring import build_tracing
+from guestpass.wiring.tracing import build_tracing
 
 _LEASE_MARGIN: Final = 2.0
 """A session is held longer than the mint deadline by this many seconds, for the store's own round trips."""

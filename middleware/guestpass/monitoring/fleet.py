@@ -10,9 +10,9 @@ import anyio
 
 from guestpass.adapters.worker_board import WorkerBoard
 from guestpass.events import logger
-from guestpass.happenings import Happenings
 from guestpass.metrics import Snapshot, merged, to_json
-from guestpass.readings import Readings
+from guestpass.monitoring.happenings import Happenings
+from guestpass.monitoring.readings import Readings
 
 BOARD: Final = "_GUESTPASS_WORKER_BOARD"
 """Names the directory that the workers of one `serve` share; no setting, as `serve` makes it."""

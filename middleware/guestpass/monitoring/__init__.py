@@ -1,0 +1,1 @@
+"""What a running instance tells of itself, all its workers together."""
