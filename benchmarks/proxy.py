@@ -182,6 +182,7 @@ SIDES: dict[str, Callable[[Site, int], list[str]]] = {
     "guestpass": guestpass,
     "guestpass-granian": lambda site, port: guestpass(site, port, server="granian"),
     "unguarded": python("unguarded", "aiohttp"),
+    "bare-app": lambda _, port: uvicorn("_middleware_apps:bare", port),
     "node": node,
     "aiohttp": python("by_aiohttp", "aiohttp"),
     "httpx": python("by_httpx", "aiohttp"),
@@ -189,18 +190,27 @@ SIDES: dict[str, Callable[[Site, int], list[str]]] = {
 
 
 def one_round(
-    side: str, site: Site, cases: Sequence[str], seconds: int, runs: dict[str, dict[str, list[Figures]]]
+    commands: dict[str, tuple[int, list[str]]],
+    site: Site,
+    cases: Sequence[str],
+    seconds: int,
+    runs: dict[str, dict[str, list[Figures]]],
 ) -> None:
-    """Start a side, and load it in every way."""
-    port = free_port()
-    with running(SIDES[side](site, port), port, core=SERVER_CORE, env=site.environ()) as pid:
+    """Start all sides, and give each in turn a second of every kind of load; the first one warms."""
+    with ExitStack() as servers:
+        pids = {
+            side: servers.enter_context(running(command, port, core=SERVER_CORE, env=site.environ()))
+            for side, (port, command) in commands.items()
+        }
         for case in cases:
             connections, size, tokens = case.split("/")
             script = site.crowd.script(DISTINCT if tokens == "distinct" else 100)
-            url = f"http://127.0.0.1:{port}/{size}"
-            load(url, pid, connections=int(connections), seconds=1, script=script)  # warm
-            figures = load(url, pid, connections=int(connections), seconds=seconds, script=script)
-            runs[case].setdefault(side, []).append(figures)
+            for second in range(1 + seconds):
+                for side, (port, _) in commands.items():
+                    url = f"http://127.0.0.1:{port}/{size}"
+                    figures = load(url, pids[side], connections=int(connections), seconds=1, script=script)
+                    if second:
+                        runs[case].setdefault(side, []).append(figures)
 
 
 def main() -> None:
@@ -221,19 +231,21 @@ def main() -> None:
         site = Site(crowd, free_port())
         command = nginx(site, site.behind, name="backend", http=BACKEND)
         stack.enter_context(running(command, site.behind, core=LOAD_CORE))
+        commands: dict[str, tuple[int, list[str]]] = {}
         left_out: dict[str, str] = {}
+        for side in sides:
+            port = free_port()
+            try:
+                commands[side] = port, SIDES[side](site, port)
+            except Missing as missing:
+                left_out[side] = str(missing)
         for _ in range(arguments.rounds):
-            for side in sides:
-                if side not in left_out:
-                    try:
-                        one_round(side, site, cases, arguments.seconds, runs)
-                    except Missing as missing:
-                        left_out[side] = str(missing)
+            one_round(commands, site, cases, arguments.seconds, runs)
     for side, why in left_out.items():
         print(f"  {side} is left out: {why}")
     for case, found in runs.items():
         baseline = middle(found[BASELINE if BASELINE in found else sides[0]])
-        print(f"{case}, median of {arguments.rounds} rounds:")
+        print(f"{case}, median of {arguments.rounds * arguments.seconds} seconds of each:")
         for side, figures in found.items():
             print(row(side, middle(figures), baseline))
 
