@@ -85,12 +85,17 @@ class Sessions:
                 raise TokenUnknown
             late = closed.tokens.keys() - session.tokens.keys()  # a refresh was under way
             await self._refuse_everywhere({known: closed.tokens[known] for known in late})
+            # Again: between the two the record still knew them, so a request may have remembered one anew.
+            self._forget(closed.tokens)
             await self._tell_issuer(token)
             events.emit(events.SESSION_ENDED, token=short(token.id), count=len(closed.tokens))
 
     async def _refuse_everywhere(self, tokens: Mapping[TokenId, UnixTime]) -> None:
         for token_id, until in tokens.items():
             await self._gate.revocations.add(Revocation(token_id, until))
+        self._forget(tokens)
+
+    def _forget(self, tokens: Mapping[TokenId, UnixTime]) -> None:
         self._gate.entries.cache.drop_where(lambda entry: entry.genuine.token_id in tokens)
 
     async def _tell_issuer(self, token: RawToken) -> None:

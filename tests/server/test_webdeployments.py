@@ -25,6 +25,7 @@ from guestpass.config import load
 from guestpass.core.cors import Cors
 from guestpass.core.inject import CookieDelivery
 from guestpass.core.model import Policy, RawToken
+from guestpass.core.session import Session
 from guestpass.core.surface import Surface
 from guestpass.errors import ConfigError, StoreUnavailable
 from guestpass.gate import Gate
@@ -428,6 +429,23 @@ async def test_a_token_that_a_refresh_brings_during_a_logout_is_refused_too(shop
     assert (await shop.logout(raw)).status == 204
     assert told == [raw.id, fresh[0].id]
     assert (await shop.visit(fresh[0])).status == 401
+
+
+async def test_a_request_during_a_logout_keeps_no_verdict_beyond_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = await shop.login()
+    shop.gate.revocations = Revocations(MemoryRevocations(), shop.clock)
+    close, statuses = shop.sessions.close, []
+
+    async def visited_before(name: str) -> Session | None:
+        statuses.append((await shop.visit(raw)).status)
+        return await close(name)
+
+    monkeypatch.setattr(shop.sessions, "close", visited_before)
+    assert (await shop.logout(raw)).status == 204
+    assert statuses == [200]  # the record knew it still
+    assert (await shop.visit(raw)).status == 401
 
 
 async def test_of_two_logouts_at_once_one_finds_nothing_left_to_end(shop: Shop) -> None:
