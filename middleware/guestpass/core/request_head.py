@@ -29,6 +29,16 @@ _REFUSED: Final = frozenset(("CONNECT", "TRACE"))
 _COMMON: Final = frozenset(("GET", "POST", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 _kinds: Final = RequestKinds()
+# Looked up on its class, a member costs as much as the field that it is asked for.
+_DROPPED: Final = Kind.DROPPED
+_VOUCHED: Final = Kind.VOUCHED
+_CONNECTION: Final = Kind.CONNECTION
+_HOST: Final = Kind.HOST
+_FORWARDED_FOR: Final = Kind.FORWARDED_FOR
+_FORWARDED_PROTO: Final = Kind.FORWARDED_PROTO
+_FORWARDED_HOST: Final = Kind.FORWARDED_HOST
+_CONTENT_LENGTH: Final = Kind.CONTENT_LENGTH
+_TRANSFER_ENCODING: Final = Kind.TRANSFER_ENCODING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,19 +118,19 @@ def request_head(
         kind = _kinds[field[0]]
         if kind is None:
             kept.append(field)
-        elif kind is Kind.VOUCHED:
+        elif kind is _VOUCHED:
             vouched.append(field)
-        elif kind is not Kind.DROPPED:
+        elif kind is not _DROPPED:
             read.setdefault(kind, []).append(field[1])
-    if Kind.CONNECTION in read and (listed := connection_options(read[Kind.CONNECTION])):
+    if _CONNECTION in read and (listed := connection_options(read[_CONNECTION])):
         kept = [field for field in kept if field[0] not in listed]
-    host = _host(read.get(Kind.HOST, ()), http_version)
+    host = _host(read.get(_HOST, ()), http_version)
     if rules.trust.believes(peer):
         kept += vouched
         fields = forwarding_fields(
-            rules.trust.chain(peer, read.get(Kind.FORWARDED_FOR, ())),
-            told_scheme(read.get(Kind.FORWARDED_PROTO, ())) or _SCHEMES[scheme],
-            told(read.get(Kind.FORWARDED_HOST, ())) or host,
+            rules.trust.chain(peer, read.get(_FORWARDED_FOR, ())),
+            told_scheme(read.get(_FORWARDED_PROTO, ())) or _SCHEMES[scheme],
+            told(read.get(_FORWARDED_HOST, ())) or host,
         )
     else:
         fields = direct_fields(peer, _SCHEMES[scheme], host)
@@ -134,7 +144,5 @@ def request_head(
     breaks = len(lines) - 1 + fields.count(b"\n")
     if start.count(b"\n") != breaks or start.count(b"\r") != breaks or b"\0" in start:
         raise RequestInvalid("a field holds a line break or NUL")
-    length = body_length(
-        read.get(Kind.CONTENT_LENGTH, ()), read.get(Kind.TRANSFER_ENCODING, ()), http_version
-    )
+    length = body_length(read.get(_CONTENT_LENGTH, ()), read.get(_TRANSFER_ENCODING, ()), http_version)
     return RequestHead(start, length)
