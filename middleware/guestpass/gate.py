@@ -50,6 +50,8 @@ from guestpass.verified import Entry, Handover
 OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
 """Ours, and never guarded: the token endpoint, the client script, health."""
 
+_OFF: Final = Protection.OFF  # looked up once: on its class it costs as much as a route's pattern
+
 
 class Gate:
     """Admits or refuses requests; rotates tokens; owns what runs beside requests.
@@ -224,7 +226,7 @@ class Gate:
             entry is None
             or self._monotonic() >= self.entries.due_at
             or not unambiguous(raw_path, path)
-            or self._rules.protection(method, path) is Protection.OFF
+            or self._rules.protection(method, path) is _OFF
         ):
             return None
         now, successor = self._time(), None
@@ -232,11 +234,7 @@ class Gate:
             self.tally.fresh += 1
         else:
             handover = entry.handover
-            if (
-                handover is None
-                or now >= handover.until
-                or handover.generation != self.entries.cache.generation
-            ):
+            if handover is None or not self.entries.cache.stands(handover, now):
                 return None
             entry, successor = handover.entry, handover.successor
             self.tally.decisions["rotate"] += 1
