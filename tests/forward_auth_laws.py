@@ -8,7 +8,7 @@ from threading import Barrier
 from typing import ClassVar
 
 import pytest
-from forward_auth_site import Answer, Recipe, Site, standing
+from forward_auth_site import ALSO_BY_COOKIE, Answer, Recipe, Site, standing
 
 from guestpass.testing import FakeVendor, mint, signing_key
 
@@ -195,6 +195,14 @@ class Laws:
         for token, status in ((site.token(), 101), ("a.b.c", 401)):
             offered = ("Sec-WebSocket-Protocol", f"guestpass, guestpass.token.{token}")
             assert site.ask("/socket", None, *UPGRADE, offered).status == status
+
+    def test_no_page_of_another_site_opens_a_socket_with_the_guests_cookie(self, site: Site) -> None:
+        """P27: so each recipe must hand on where the page is from, and whose site it is on."""
+        cookie = ("Cookie", f"{ALSO_BY_COOKIE}={site.token()}")
+        own = f"http://127.0.0.1:{site.port}"
+        for origin, status in ((own, 101), ("https://evil.example", 403), ("null", 403)):
+            answer = site.ask("/socket", None, cookie, *UPGRADE, ("Origin", origin))
+            assert answer.status == status, origin
 
     # --- rotation -----------------------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ RECIPES = ROOT / "examples" / "forward-auth"
 # As they stand in the recipes.
 SITE, GUESTPASS, BACKEND = "8000", "8080", "9000"
 _PATIENCE = 20.0
+ALSO_BY_COOKIE = "guest_token"
+"""The cookie that is read as well where a proxy delivers tokens in a field."""
 
 RULES = """
 [[rules]]
@@ -177,7 +179,7 @@ class Recipe:
     def environment(self) -> dict[str, str]:
         """guestpass's settings that this recipe needs."""
         if self.cookie is None:
-            return {}
+            return {"GUESTPASS_HEADERS__COOKIE": ALSO_BY_COOKIE}
         names = {"COOKIE": self.cookie, "SET_COOKIE": self.cookie, "HEADER": "off"}
         return {f"GUESTPASS_HEADERS__{name}": value for name, value in names.items()}
 

@@ -317,3 +317,60 @@ async def test_a_question_that_kept_its_upgrade_field_is_answered_too(possible: 
         assert sent.values(b"x-guest-subject") == [b"sub-of-Ada"]
     else:
         assert kinds == ["websocket.close"]
+
+
+SOCKET = (b"sec-websocket-version", b"13")
+BY_COOKIE = Surface(
+    sources=Sources(cookie="guest", query="t"),
+    cors=Cors(frozenset({"https://shop.example"}), credentials=True),
+)
+
+
+def cookie_of(raw: RawToken) -> Header:
+    return b"cookie", b"guest=" + raw.compact
+
+
+@pytest.mark.parametrize("at", [NGINX, CADDY])
+@pytest.mark.parametrize("told", [b"host", b"x-forwarded-host"])
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (b"https://evil.example", 403),
+        (b"null", 403),
+        (b"https://guestpass:8080", 403),
+        (b"https://app", 200),
+        (b"https://shop.example", 200),
+        (None, 200),
+    ],
+)
+async def test_no_page_of_another_site_opens_a_socket_with_the_guests_cookie(
+    at: str, told: bytes, origin: bytes | None, status: int
+) -> None:
+    """P27: Upgrade seldom reaches us, but what a browser says of its WebSocket beside it does."""
+    headers = [cookie_of(token()), SOCKET, (told, b"app")]
+    if told != b"host":
+        headers.append((b"host", b"guestpass:8080"))
+    if origin is not None:
+        headers.append((b"origin", origin))
+    sent = await ask(world(surface=BY_COOKIE), None, *headers, at=at)
+    assert sent.status == status
+    if status != 200:
+        assert code(sent) == "origin_foreign"
+
+
+async def test_a_page_of_another_site_that_knows_the_token_opens_a_socket() -> None:
+    raw, evil = token(), (b"origin", b"https://evil.example")
+    for headers, target in (
+        ([(b"sec-websocket-protocol", b"guestpass.token." + raw.compact)], b"/chat"),
+        ([], b"/chat?t=" + raw.compact),
+    ):
+        w = world(surface=BY_COOKIE)
+        sent = await ask(w, None, cookie_of(raw), SOCKET, evil, (b"host", b"app"), *headers, target=target)
+        assert sent.status == 200
+
+
+async def test_what_opens_no_socket_is_not_asked_where_its_page_is_from() -> None:
+    """SameSite and the CORS protocol stand there: only a WebSocket has neither."""
+    headers = (cookie_of(token()), (b"origin", b"https://evil.example"), (b"host", b"app"))
+    sent = await ask(world(surface=BY_COOKIE), None, *headers)
+    assert sent.status == 200

@@ -36,6 +36,7 @@ core.register_action("guestpass", { "http-req" }, function(txn)
     local question = without_framing(txn.http:req_get_headers())
     question["x-original-method"] = { txn.sf:method() }
     question["x-original-uri"] = { txn.sf:pathq() }
+    question["x-forwarded-host"] = { txn.sf:req_hdr("host") or "" }
     local answer = core.httpclient():get({ url = ADDRESS, headers = question })
 
     if answer.status == 200 then

@@ -37,6 +37,8 @@ LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 _FORBIDDEN: Final = 403
 _FORWARDED_FOR: Final = b"x-forwarded-for"
+_FORWARDED_HOST: Final = b"x-forwarded-host"
+_WEBSOCKET_VERSION: Final = b"sec-websocket-version"
 
 
 class ForwardAuth:
@@ -135,13 +137,16 @@ class ForwardAuth:
             behind = b"%b?%b" % (behind, query)
         asked = original(convention, headers, method=scope.get("method", "GET"), behind=behind)
         told = [value for name, value in headers if name.lower() == _FORWARDED_FOR]
+        # Upgrade is between two hops, so most proxies leave it out of the question; this one is end to end,
+        # by HTTP/2 too (RFC 8441 §5), and no page can leave it out of what its browser sends.
+        websocket = any(name.lower() == _WEBSOCKET_VERSION for name, _ in headers)
         return Request(
             asked.method,
             asked.path,
             asked.raw_path,
-            # The proxy's word on the client is taken here, once: left in, the gate would read it again.
-            [header for header in headers if header[0].lower() != _FORWARDED_FOR],
+            _as_asked_of_the_site(headers),
             asked.query,
+            websocket=websocket or scope["type"] == "websocket",
             peer=self._trust.client(peer, told),
         )
 
@@ -191,6 +196,17 @@ class ForwardAuth:
             if status not in convention.refusals:
                 status = _FORBIDDEN
         return status, fields, body
+
+
+def _as_asked_of_the_site(headers: Sequence[Header]) -> list[Header]:
+    """The fields of a question, with the site's host for ours, and without the word on the client.
+
+    That word is taken once: left in, the gate would read it again. A client may claim any X-Forwarded-Host
+    where its proxy sets none; a page, against which Origin is compared with it, can set no field of a socket.
+    """
+    host = [(b"host", value) for name, value in headers if name.lower() == _FORWARDED_HOST]
+    left_out = {_FORWARDED_FOR, b"host"} if host else {_FORWARDED_FOR}
+    return [*host, *(header for header in headers if header[0].lower() not in left_out)]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
