@@ -5,6 +5,7 @@ Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands ove
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final, Self, assert_never
 
 import anyio
@@ -360,7 +361,8 @@ class Gate:
                     raise
                 return entry, None  # its key was retired, or it was revoked: the old token is still valid
             until = min(entry.dead_at, newest.fresh_until)
-            entry.handover = Handover(newest, successor, until, generation)
+            # A copy that knows no successor: entries that each hold the next would be bounded by nothing.
+            entry.handover = Handover(replace(newest, handover=None), successor, until, generation)
             return newest, Delivery(self.rotation, successor)
         if self._tasks is None:
             return entry, Delivery(self.rotation, token=token, genuine=genuine)

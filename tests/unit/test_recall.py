@@ -185,3 +185,22 @@ async def test_a_token_whose_successor_was_minted_ahead_is_fresh_until_it_is_del
         assert recalled is not None
         assert recalled[3] is not None
     assert len(w.issuer.calls) == 1
+
+
+@pytest.mark.anyio
+async def test_who_shows_the_first_token_of_a_session_again_keeps_no_chain_of_those_after_it() -> None:
+    """Each entry knows the next: together they would outlive the cache's bound, however long the session."""
+    w = world()
+    successor = await handed_over(w)
+    w.clock.advance(successor.expires_at - w.clock.time() - 30)  # and then the successor's own successor
+    for _ in range(2):
+        outcome = await w.admit(successor.token)
+        assert isinstance(outcome, Admitted)
+        assert outcome.delivery is not None
+        await outcome.delivery.wait()
+    first, second = (w.gate.entries.cache.get(raw.digest) for raw in (NEAR, successor.token))
+    assert first is not None
+    assert first.handover is not None
+    assert second is not None
+    assert second.handover is not None
+    assert first.handover.entry.handover is None
