@@ -51,7 +51,9 @@ from guestpass.verified import Entry, Handover
 OPEN_PATHS: Final = ("/guestpass/token", "/guestpass/client.js", "/livez", "/readyz")
 """Ours, and never guarded: the token endpoint, the client script, health."""
 
-_OFF: Final = Protection.OFF  # looked up once: on its class it costs as much as a route's pattern
+_REMEMBERED: Final = 512
+_SHORT: Final = 128
+"""Paths that are known to be usual: how many at most, and how long; a crowd of others costs no memory."""
 
 
 class Gate:
@@ -149,6 +151,7 @@ class Gate:
             self.surface.sources, owned=names, forward_token=self.surface.forward_token
         )
         self._reads_query = self.surface.sources.query is not None
+        self._usual_paths: dict[bytes, str] = {}
         self._time, self._monotonic = clock.time, clock.monotonic
         self._tasks: TaskGroup | None = None
 
@@ -226,8 +229,7 @@ class Gate:
         if (
             entry is None
             or self._monotonic() >= self.entries.due_at
-            or not unambiguous(raw_path, path)
-            or self._rules.protection(method, path) is _OFF
+            or (self._usual_paths.get(raw_path) != path and not self._is_usual(method, path, raw_path))
         ):
             return None
         now, successor = self._time(), None
@@ -241,6 +243,14 @@ class Gate:
             self.tally.decisions["rotate"] += 1
         kept.extend(entry.headers)
         return kept, entry, origin, successor
+
+    def _is_usual(self, method: str, path: str, raw_path: bytes) -> bool:
+        """Whether a path is guarded and read alike by everybody; remembered of some, as it never changes."""
+        if not unambiguous(raw_path, path) or self._rules.protection(method, path) is Protection.OFF:
+            return False
+        if self._rules.by_path_alone and len(self._usual_paths) < _REMEMBERED and len(raw_path) <= _SHORT:
+            self._usual_paths[raw_path] = path
+        return True
 
     async def admit(self, request: Request) -> Admitted | Refused:
         """Decide on one request. Never raises a `GuestpassError`: a refusal is a value."""

@@ -17,7 +17,11 @@ from guestpass.verified import Entry
 
 GOOD, NEAR, DEAD = token(), token(exp=NOW + 200), token(exp=NOW - 90)
 FORGED = RawToken(GOOD.compact[:-6] + b"AAAAAA")
-RULES = [Rule(None, "/open/*", Protection.OFF), Rule(frozenset({"POST"}), "/opt", Protection.OPTIONAL)]
+RULES = [
+    Rule(None, "/open/*", Protection.OFF),
+    Rule(None, "/maybe", Protection.OPTIONAL),
+    Rule(frozenset({"POST"}), "/opt", Protection.OFF),
+]
 
 fields = st.lists(
     st.sampled_from(
@@ -38,30 +42,31 @@ fields = st.lists(
     ),
     max_size=5,
 )
-paths = st.sampled_from([b"/chat", b"/open/x", b"/opt", b"/a/../b", b"//a", b"/livez", b"/caf%C3%A9"])
-sources = st.sampled_from([Sources(), Sources(bearer=True, cookie="guest", query="t")])
+paths = st.sampled_from(
+    [b"/chat", b"/open/x", b"/opt", b"/maybe", b"/a/../b", b"//a", b"/livez", b"/caf%C3%A9"]
+)
 
 
-def warm(surface: Surface) -> World:
-    """A gate that has met every token once."""
-    w = world(rules=RULES, surface=surface)
+def warm(surface: Surface, rules: int = 3) -> World:
+    """A gate that has met every token once; with two rules, no method makes a difference to it."""
+    w = world(rules=RULES[:rules], surface=surface)
     for raw in (GOOD, NEAR, DEAD, FORGED):
         anyio.run(w.admit, raw)
     return w
 
 
 WORLDS = {
-    (where, forward): warm(Surface(sources=where, forward_token=forward))
+    (where, forward, rules): warm(Surface(sources=where, forward_token=forward), rules)
     for where in (Sources(), Sources(bearer=True, cookie="guest", query="t"))
     for forward in (False, True)
+    for rules in (2, 3)
 }
 
 
-@given(sources, st.booleans(), st.sampled_from(["GET", "POST", "OPTIONS"]), paths, fields)
+@given(st.sampled_from(list(WORLDS.values())), st.sampled_from(["GET", "POST", "OPTIONS"]), paths, fields)
 def test_what_is_recalled_is_what_would_be_admitted(
-    where: Sources, forward: bool, method: str, path: bytes, headers: list[Header]
+    w: World, method: str, path: bytes, headers: list[Header]
 ) -> None:
-    w = WORLDS[where, forward]
     decoded = path.replace(b"%C3%A9", "é".encode()).decode()
     recalled = w.gate.recall(method, decoded, path, headers)
     if recalled is None:
@@ -111,7 +116,7 @@ def test_the_usual_request_is_recalled_once_its_token_is_known() -> None:
     ],
 )
 def test_anything_else_goes_the_long_way(headers: list[Header]) -> None:
-    w = WORLDS[Sources(), False]
+    w = WORLDS[Sources(), False, 3]
     assert ask(w, *headers) is None
 
 
@@ -204,3 +209,16 @@ async def test_who_shows_the_first_token_of_a_session_again_keeps_no_chain_of_th
     assert second is not None
     assert second.handover is not None
     assert first.handover.entry.handover is None
+
+
+@pytest.mark.parametrize(("rules", "most"), [(2, 512), (3, 0)])
+def test_paths_are_remembered_within_bounds_where_no_rule_asks_for_a_method(rules: int, most: int) -> None:
+    w = warm(Surface(), rules)
+    for number in range(600):
+        path = f"/{number}" if number % 2 else f"/{number:0>128}"
+        assert ask(w, CARRIED, path=path, raw_path=path.encode()) is not None
+        assert ask(w, CARRIED, path="/", raw_path=path.encode()) is None
+    assert len(w.gate._usual_paths) == min(300, most)
+    for number in range(600, 1200):
+        assert ask(w, CARRIED, path=f"/{number}", raw_path=b"/%d" % number) is not None
+    assert len(w.gate._usual_paths) == most

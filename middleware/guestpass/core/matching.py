@@ -75,7 +75,7 @@ def compile_pattern(field: str, path: str) -> re.Pattern[str]:
 class Rules:
     """An ordered list of rules, compiled once."""
 
-    __slots__ = ("_named", "_patterns", "default", "rules")
+    __slots__ = ("_named", "_patterns", "by_path_alone", "default", "rules")
 
     def __init__(self, rules: Sequence[Rule] = (), default: Protection = Protection.REQUIRED) -> None:
         """Compile `rules`.
@@ -86,6 +86,8 @@ class Rules:
         """
         self.rules = tuple(rules)
         self.default = default
+        self.by_path_alone = all(rule.methods is None for rule in self.rules)
+        """Whether no rule asks for a method, so that an answer holds for all of them."""
         compiled = [(rule, _compiled(rule)) for rule in self.rules]
         # Most rules name one path, so paths are looked up: for each that is named, the rules that cover it
         # are found ahead, in their order, patterns among them. Every other path meets the patterns alone.
