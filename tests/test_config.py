@@ -294,6 +294,7 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(name: str, m
         ({"GUESTPASS_SERVER__LIVEZ": "livez"}, "server.livez"),
         ({"GUESTPASS_SERVER__LIVEZ": "/readyz"}, "server.livez"),
         ({"GUESTPASS_SERVER__TRUSTED_PROXIES": "proxy.example"}, "server.trusted_proxies"),
+        ({"GUESTPASS_SERVER__DRAIN_DELAY": "inf"}, "server.drain_delay"),
         ({"GUESTPASS_SERVER__DRAIN_TIMEOUT": "0"}, "server.drain_timeout"),
         ({"GUESTPASS_UPSTREAM__URL": "ftp://backend"}, "upstream.url"),
         ({"GUESTPASS_UPSTREAM__URL": "http://user:pass@backend"}, "upstream.url"),

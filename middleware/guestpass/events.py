@@ -45,6 +45,7 @@ SESSION_NOT_REVOKED: Final = "session.not_revoked"  # reason
 CONFIG_RELOADED: Final = "config.reloaded"  # changed, kept, needs_restart
 CONFIG_REFUSED: Final = "config.refused"  # field, rule
 SERVER_LISTENING: Final = "server.listening"  # url, admin, workers
+SERVER_DRAINING: Final = "server.draining"  # seconds
 STORE_NOT_SHARED: Final = "store.not_shared"  # workers
 LIFESPAN_REFUSED: Final = "lifespan.refused"  # cause
 

@@ -78,3 +78,10 @@ async def test_an_issuer_that_is_down_takes_no_traffic_away() -> None:
     assert await ready(w) == (200, {"status": "degraded", "keys": "ok", "issuer": "backing_off"})
     w.clock.advance(10)
     assert await ready(w) == (200, {"status": "ok", "keys": "ok", "issuer": "ok"})
+
+
+async def test_what_is_about_to_stop_is_alive_and_not_ready_and_asks_for_no_keys() -> None:
+    keys = Keys()
+    sent = await drive(Readyz(world(keys=keys).gate, draining=lambda: True), http_scope(path="/readyz"))
+    assert (sent.status, sent.json) == (503, {"status": "draining"})
+    assert keys.asked == 0

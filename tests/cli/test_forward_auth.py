@@ -73,3 +73,20 @@ def test_without_a_vendor_it_says_what_to_set() -> None:
 def test_sigterm_ends_it_in_order(server: Running, client: httpx.Client) -> None:
     assert client.get("/livez").status_code == 200
     assert server.stop() == 0
+
+
+def test_behind_a_load_balancer_it_says_first_that_it_is_about_to_stop(vendor: FakeVendor) -> None:
+    env = {
+        **VENDOR,
+        "GUESTPASS_ISSUER__GATEWAY": vendor.url,
+        "GUESTPASS_SERVER__DRAIN_DELAY": "60",
+    }
+    with running(*GUESTPASS, "forward-auth", "--port", "0", env=env) as server:
+        url = server.url()
+        assert httpx.get(f"{url}/readyz", trust_env=False).status_code == 200
+        server.process.terminate()
+        server.said("server.draining")
+        answer = httpx.get(f"{url}/readyz", trust_env=False)
+        assert (answer.status_code, answer.json()) == (503, {"status": "draining"})
+        assert httpx.get(f"{url}/livez", trust_env=False).status_code == 200
+        assert server.stop() == 0

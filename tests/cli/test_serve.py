@@ -72,6 +72,11 @@ def test_without_a_vendor_one_sentence_says_what_to_set() -> None:
         (("--upstream", UPSTREAM, "--workers", "2"), LOCAL, "issuer.key_file"),
         (("--upstream", UPSTREAM, "--server", "granian", "--http", "h11"), VENDOR, "--http"),
         (("--upstream", UPSTREAM, "--server", "granian", "--admin-port", "0"), VENDOR, "server.admin_port"),
+        (
+            ("--upstream", UPSTREAM, "--server", "granian"),
+            {**VENDOR, "GUESTPASS_SERVER__DRAIN_DELAY": "5"},
+            "server.drain_delay",
+        ),
         (("--upstream", UPSTREAM), {**LOCAL, "GUESTPASS_ISSUER__KEY_FILE": "none"}, "issuer.key_file"),
         (("--upstream", UPSTREAM, "--port", "65536"), VENDOR, "--port"),
         (("--upstream", UPSTREAM, "--workers", "0"), VENDOR, "--workers"),

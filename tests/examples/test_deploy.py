@@ -24,6 +24,7 @@ UNIT = DEPLOY / "systemd" / "guestpass.service"
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 
+DRAIN_DELAY = "GUESTPASS_SERVER__DRAIN_DELAY"
 VARIABLES = {setting.variable for setting in describe()} | VENDOR_VARIABLES.keys() | {CONFIG_FILE}
 FLAGS = {flag for parameter in serve.params for flag in parameter.opts}
 
@@ -150,8 +151,10 @@ def test_what_a_pod_refers_to_is_there(deployment: dict[str, Any]) -> None:
     ):
         probe = ours[name]["httpGet"]
         assert (probe["path"], probe["port"] in ports) == (path, True)
-    # What is stopped gets its five seconds in rotation, and then the time to drain.
-    assert pod["terminationGracePeriodSeconds"] > 5 + ServerSettings().drain_timeout
+    # What is stopped serves on until all have turned away, and then gets its time to finish.
+    (delay,) = [float(entry["value"]) for entry in ours["env"] if entry["name"] == DRAIN_DELAY]
+    assert delay >= 2 * ours["readinessProbe"]["periodSeconds"]
+    assert pod["terminationGracePeriodSeconds"] > delay + ServerSettings().drain_timeout
 
 
 @pytest.mark.parametrize("file", ["gateway.yaml", "sidecar.yaml"])
@@ -183,7 +186,7 @@ def test_the_unit_may_do_little_and_gets_its_time_to_drain() -> None:
     for name in ("NoNewPrivileges", "DynamicUser", "PrivateTmp", "MemoryDenyWriteExecute"):
         assert service[name] == "yes"
     assert (service["ProtectSystem"], service["CapabilityBoundingSet"]) == ("strict", "")
-    assert float(service["TimeoutStopSec"]) > ServerSettings().drain_timeout
+    assert float(service["TimeoutStopSec"]) > 5 + ServerSettings().drain_timeout
 
 
 def test_the_readme_says_what_was_not_run() -> None:

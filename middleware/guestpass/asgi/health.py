@@ -21,7 +21,7 @@ class Livez:
 
 
 class Readyz:
-    """200 when the issuer's keys are at hand, 503 with the reason when they are not.
+    """200 when the issuer's keys are at hand; 503 with the reason when not, or when the process is to stop.
 
     Asked without keys it fetches them (single flight, rate bounded), so readiness heals by itself. Where our
     own record verifies in place of keys, it is at hand from when it was first reached.
@@ -33,6 +33,7 @@ class Readyz:
         *,
         upstream: Callable[[], str] | None = None,
         explain: Callable[[], Mapping[str, str]] | None = None,
+        draining: Callable[[], bool] | None = None,
     ) -> None:
         """Speak for `gate`.
 
@@ -40,13 +41,18 @@ class Readyz:
             gate: What is to be ready.
             upstream: How the backends are, where they are ours to know: `ok`, or in what way they are not.
             explain: Adds `reasons`, sentences for whoever is on call, by part.
+            draining: Whether the process is about to stop; it is then not ready, whatever else.
         """
         self.gate = gate
         self.upstream = upstream
         self.explain = explain
+        self.draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  ASGI's signature
         """Answer one request."""
+        if self.draining is not None and self.draining():
+            await _answer(scope, send, 503, {"status": "draining"})
+            return
         gate = self.gate
         keys, issuer = "ok", "ok"
         if gate.clock.monotonic() >= gate.verifier.recheck_at:

@@ -171,6 +171,8 @@ def _check_granian(settings: Settings, parser: Parser) -> None:
         raise ConfigError(
             "server.admin_port", "must be off with --server granian, which serves one port only"
         )
+    if settings.server.drain_delay:
+        raise ConfigError("server.drain_delay", "must be 0 with --server granian, which stops at a signal")
 
 
 def export(

@@ -11,10 +11,10 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE, HTTPProtocolType
-from uvicorn.supervisors import Multiprocess
 
 from guestpass.cli.app import Failure
 from guestpass.cli.bounded_http import MOST, BoundedHttpTools
+from guestpass.cli.supervisor import Supervisor
 from guestpass.config import ServerSettings
 from guestpass.wiring.apps import forward_auth_from_env, reloading_app_from_env
 
@@ -56,7 +56,7 @@ def run(
     log_config: dict[str, Any],
     announce: Callable[[], None],
 ) -> None:
-    """Serve until a signal says stop; requests then get `drain_timeout` to finish.
+    """Serve until a signal, and `drain_delay` after it; requests then get `drain_timeout` to finish.
 
     Args:
         factory: The function of this module that makes a worker's app.
@@ -89,7 +89,7 @@ def run(
         h11_max_incomplete_event_size=MOST,
     )
     if server.workers > 1:
-        supervisor = Multiprocess(settings, sockets=listeners)
+        supervisor = Supervisor(settings, listeners, draining=server.drain_delay > 0)
         announce()
         supervisor.run()
         started = all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)

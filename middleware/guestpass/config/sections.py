@@ -4,6 +4,7 @@ The `Attributes:` of these docstrings are also the documentation: `guestpass.con
 A setting that may be None is turned off with the word `off` in a file or the environment.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,9 @@ class ServerSettings:
         livez: The path that says the process is alive.
         readyz: The path that says whether it can serve.
         trusted_proxies: Addresses and networks whose X-Forwarded-For and Forwarded are believed.
-        drain_timeout: Seconds that requests get to finish after SIGTERM.
+        drain_delay: Seconds after SIGTERM during which all is served on while `readyz` answers 503. Behind a
+            load balancer 5 or more: longer than it takes to turn away.
+        drain_timeout: Seconds that requests then get to finish.
         log_format: One JSON object a line, or text for a person; auto: text on a terminal, else JSON.
         log_level: The least level that is logged.
     """
@@ -77,6 +80,7 @@ class ServerSettings:
     livez: str | None = "/livez"
     readyz: str | None = "/readyz"
     trusted_proxies: tuple[str, ...] = ()
+    drain_delay: float = 0.0
     drain_timeout: float = 30.0
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -87,6 +91,8 @@ class ServerSettings:
             if value is not None and not 0 <= value <= _MAX_PORT:
                 raise ConfigError(f"server.{name}", f"must be 0 to {_MAX_PORT}")
         require_above_zero("server", self, "workers", "drain_timeout")
+        if not 0 <= self.drain_delay < math.inf:
+            raise ConfigError("server.drain_delay", "must be a finite number, 0 or above")
         names = ("token_endpoint", "session_endpoint", "client_script", "livez", "readyz")
         paths = [getattr(self, name) for name in names]
         for name in names:

@@ -21,7 +21,11 @@ from guestpass.ports import KeySource
 
 
 def build_admin(
-    server: ServerSettings, gate: Gate, keys: KeySource | None, proxy: RoutedProxy | None
+    server: ServerSettings,
+    gate: Gate,
+    keys: KeySource | None,
+    proxy: RoutedProxy | None,
+    draining: Callable[[], bool] | None,
 ) -> ASGIApp:
     """Wire the pages of the admin port, and have `gate` run in the background what they need.
 
@@ -30,6 +34,7 @@ def build_admin(
         gate: What is reported on.
         keys: Where its keys come from; None where none are published.
         proxy: What stands behind it, if it is ours.
+        draining: Whether the process is about to stop; None where that comes without notice.
     """
     lag = LoopLag(gate.clock)
     readings = Readings(gate, keys, proxy, lag)
@@ -38,7 +43,9 @@ def build_admin(
     upstream = None if proxy is None else lambda: proxy.condition
     pages: dict[str, ASGIApp] = {
         server.livez or "/livez": Livez(),
-        server.readyz or "/readyz": Readyz(gate, upstream=upstream, explain=readings.ailments),
+        server.readyz or "/readyz": Readyz(
+            gate, upstream=upstream, explain=readings.ailments, draining=draining
+        ),
         "/metrics": MetricsPage(fleet.snapshot, *_prometheus()),
         "/events": EventStream(fleet.news),
         "/status/stream": EventStream(fleet.news, fleet.status),
