@@ -107,7 +107,7 @@ async def listens(port: int) -> bool:
     try:
         async with connected(port):
             return True
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset where it waited to be accepted
         return False
 
 
