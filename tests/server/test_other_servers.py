@@ -87,7 +87,7 @@ async def listens(port: int) -> bool:
     try:
         async with connected(port):
             return True
-    except ConnectionRefusedError:
+    except ConnectionError:
         return False
 
 
