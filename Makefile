@@ -50,10 +50,10 @@ unit: $(STAMP) ## Run the tests alone, for example ARGS="tests/unit -k claims".
 
 # The second report is the gate. Tests start servers, fleets and browsers and wait for them in real time: so four
 # files run at once, even on two cores, and a test that fails gets a second and a third try. What is wrong fails
-# three times, and each try is counted in the summary.
+# three times, and each try is counted in the summary. In their order: else files of few, long tests come last.
 coverage: $(STAMP) ## Run the tests and measure their coverage.
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --reruns 2 --reruns-delay 2 $(ARGS)
+	$(BIN)/coverage run -m pytest -n 4 --dist loadfile --no-loadscope-reorder --reruns 2 --reruns-delay 2 $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage report --include="$(CRITICAL)" --fail-under=100
