@@ -66,7 +66,8 @@ class Day:
         address = urlsplit(url)
         with socket.create_connection((address.hostname, address.port or 0), timeout=20) as sock:
             length = b"Content-Length: %d" % len(body)
-            head = [method + b" " + target + b" HTTP/1.1", b"Host: localhost", b"Connection: close", length, *lines]
+            start = method + b" " + target + b" HTTP/1.1"
+            head = [start, b"Host: localhost", b"Connection: close", length, *lines]
             with suppress(ConnectionError):
                 sock.sendall(b"\r\n".join([*head, b"", b""]) + body)
             response = http.client.HTTPResponse(sock)
