@@ -1,13 +1,15 @@
 """`guestpass demo`: the story goes as told, a broken promise is seen, and nothing is left running."""
 
 import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import httpx
 import pytest
 from click.testing import CliRunner
-from running import GUESTPASS, running
+from running import GUESTPASS, Running, running
 
 from guestpass.cli import demo as module
 from guestpass.cli.app import guestpass
@@ -16,10 +18,20 @@ from guestpass.demo.story import STEPS, Seen, Step, tell
 from guestpass.demo.world import World
 
 
+@contextmanager
+def demonstrating(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Running]:
+    """Run the demo, and have it end its children whatever happens here: killed, it could not."""
+    with running(*GUESTPASS, "demo", *arguments, env=env) as demo:
+        try:
+            yield demo
+        finally:
+            demo.stop()
+
+
 def test_every_step_goes_as_told() -> None:
     # Settings of the caller's must neither break the story nor lead it to a real vendor.
     caller = {"GUESTPASS_ISSUER__KIND": "local", "GENESYS_ENVIRONMENT": "eu_central_1"}
-    with running(*GUESTPASS, "demo", "--once", env=caller) as demo:
+    with demonstrating("--once", env=caller) as demo:
         assert demo.wait() == 0, "\n".join(demo.lines)
     told = [line for line in demo.lines if line.startswith(("✓", "✗"))]
     assert [line[0] for line in told] == ["✓"] * len(STEPS)
@@ -28,16 +40,18 @@ def test_every_step_goes_as_told() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_on_until_a_signal_and_leaves_nothing_running(number: int) -> None:
-    with running(*GUESTPASS, "demo") as demo:
+    with demonstrating() as demo:
         urls = [demo.url(f"  {name} ") for name in ("vendor", "backend", "proxy")]
         demo.said("They serve on until Ctrl-C, and tokens live 40 seconds now.")
         assert demo.said("/demo/").strip() == f"{urls[2]}/demo/"
-        page = httpx.get(f"{urls[2]}/demo/", trust_env=False)
+        asking = httpx.Client(trust_env=False, timeout=30)  # seconds: the machine may be busy
+        page = asking.get(f"{urls[2]}/demo/")
         assert (page.status_code, "front desk" in page.text) == (200, True)
         visitor = {"name": "Ada", "email": "ada@example.org"}
-        token = httpx.post(f"{urls[2]}/guestpass/token", json=visitor, trust_env=False)
+        token = asking.post(f"{urls[2]}/guestpass/token", json=visitor)
         assert (token.status_code, token.json()["expires_in"] <= 40) == (200, True)
-        assert httpx.get(f"{urls[2]}/readyz", trust_env=False).status_code == 200
+        assert asking.get(f"{urls[2]}/readyz").status_code == 200
+        asking.close()
         demo.process.send_signal(number)
         assert demo.wait() == (0 if number == signal.SIGINT else 128 + number)
     for url in urls:
