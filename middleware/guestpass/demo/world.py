@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
 import httpx
 
 from guestpass.demo.desk import PATH, desk
-from guestpass.demo.processes import Child, Processes, free_port
+from guestpass.demo.processes import Child, ChildError, Processes, free_port
 from guestpass.fake_vendor.serving import serving
 
 _SETTINGS: Final = {
@@ -37,6 +39,7 @@ upstream = "{{desk}}"
 """
 _PARALLEL: Final = 64
 _HALF_AN_HOUR: Final = 1800
+_PATIENCE: Final = 30.0  # seconds until the proxy must mint again
 LIFETIME: Final = 40  # seconds that a token lives while one looks at the page
 ENDPOINT: Final = "/guestpass/token"
 TOKEN: Final = "X-Guest-Token"  # noqa: S105  a field's name
@@ -145,6 +148,12 @@ class World:
         self._lifetime = LIFETIME
         self.vendor.stop()
         self.restart_vendor()
+        # After an outage the proxy leaves the issuer alone for a moment, which no visitor should meet.
+        until = monotonic() + _PATIENCE
+        while (answer := self.ask_token("Ada")).status != HTTPStatus.OK:
+            if monotonic() > until:
+                raise ChildError(f"the proxy does not mint again: {answer.json}")
+            sleep(float(answer.fields.get("retry-after", "1")))
 
     def get(self, path: str, token: str | None = None, **fields: str) -> Answer:
         """Ask the proxy for `path`."""
