@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,3 +64,13 @@ def test_the_configured_admin_port_is_followed() -> None:
 def test_no_event_moves_the_cursor_of_whoever_looks_at_it() -> None:
     line = {"time": "t", "level": "warning", "logger": "guestpass", "event": "x", "path": "a\x1b[2J\r\nb"}
     assert _text(line).endswith(" x path=a\\x1b[2J\\r\\nb")
+
+
+def test_whoever_answers_without_events_is_no_admin_port() -> None:
+    """Asked again and again, it would keep both sides busy."""
+    with (
+        running(sys.executable, "-m", "guestpass.demo.backend", "0") as backend,
+        running(*GUESTPASS, "tail", "--admin", backend.url()) as tail,
+    ):
+        assert tail.wait() != 0
+        assert "answers, but not with events" in "\n".join(tail.lines)

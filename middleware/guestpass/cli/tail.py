@@ -60,6 +60,8 @@ def _events(client: httpx.Client, url: str, seen: str, *, once: bool) -> Iterato
     headers = {"last-event-id": seen} if seen else {}
     with client.stream("GET", url, headers=headers) as answer:
         answer.raise_for_status()
+        if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+            raise Failure(f"{url} answers, but not with events", advice="Is that the admin port?")
         for text in answer.iter_lines():
             name, _, value = text.partition(": ")
             if name == "id":
