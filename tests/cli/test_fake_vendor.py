@@ -1,4 +1,4 @@
-"""`guestpass fake-vendor`: it serves what it announces, on loopback only, and ends on Ctrl-C."""
+"""`guestpass fake-vendor`: it serves what it announces, on loopback only, and ends at a signal."""
 
 import signal
 import socket
@@ -77,10 +77,11 @@ async def test_the_control_plane_is_there_only_if_asked_for(flags: tuple[str, ..
 
 
 @pytest.mark.anyio
-async def test_ctrl_c_ends_it_without_a_traceback() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_in_order(number: signal.Signals) -> None:
     async with running() as (process, variables):
         await mint(variables)  # it serves by now
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert await process.wait() == 0
 
 
@@ -96,4 +97,7 @@ def test_a_port_that_is_taken_is_one_line() -> None:
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(guestpass, ["fake-vendor", "--port", port])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"guestpass: cannot listen on 127.0.0.1 port {port}: ")
+    assert result.stderr.splitlines() == [
+        f"guestpass: cannot listen on 127.0.0.1 port {port}: Address already in use",
+        "  Choose another port with --port; 0 takes a free one.",
+    ]

@@ -16,8 +16,9 @@ from forge import rsa_key
 from running import GUESTPASS, VENDOR, Running, running
 
 from guestpass.cli import serving as module
-from guestpass.cli.app import guestpass
-from guestpass.cli.serving import _listen, export
+from guestpass.cli.app import Failure, guestpass
+from guestpass.cli.listening import listen
+from guestpass.cli.serving import export
 from guestpass.config import load
 
 UPSTREAM = "http://127.0.0.1:9"
@@ -34,7 +35,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal must come before a port is opened, let alone a worker started."""
-    monkeypatch.setattr(module, "_listen", lambda *_: pytest.fail("a port was opened"))
+    monkeypatch.setattr(module, "listen", lambda *_: pytest.fail("a port was opened"))
 
 
 def refused(*arguments: str, **environ: str) -> Result:
@@ -46,7 +47,7 @@ def refused(*arguments: str, **environ: str) -> Result:
 
 def test_no_answer_waits_for_the_acknowledgement_of_its_first_part() -> None:
     """Nagle's algorithm and a client's delayed ACK together cost 40 ms an answer (RFC 9293 §3.7.4)."""
-    with _listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         accepted, _ = listener.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -121,6 +122,27 @@ def test_a_port_that_is_taken_is_a_failure_of_one_line(server: str) -> None:
         done.stderr.splitlines()[0]
         == f"guestpass: cannot listen on 127.0.0.1 port {port}: Address already in use"
     )
+
+
+def test_the_option_that_chose_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [*GUESTPASS, "serve", "--upstream", UPSTREAM, "--port", "0", "--admin-port", port],
+            env={**os.environ, **LOCAL},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1] == "  Choose another port with --admin-port; 0 takes a free one."
+
+
+def test_an_address_of_another_machine_is_told_from_a_taken_port() -> None:
+    with pytest.raises(Failure, match=r"cannot listen on 192\.0\.2\.1 port 0: ") as refusal:
+        listen("192.0.2.1", 0)
+    assert refusal.value.advice == "The host must be an address of this machine, such as 127.0.0.1."
 
 
 def test_workers_read_what_the_command_line_said_however_it_was_spelled_before(tmp_path: Path) -> None:

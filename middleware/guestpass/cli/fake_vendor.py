@@ -1,10 +1,8 @@
 """`guestpass fake-vendor`: serves the issuer's stand-in, and says how to use it."""
 
-import socket
-
 import click
 
-from guestpass.cli.app import Failure
+from guestpass.cli.listening import listen
 from guestpass.config.values import is_loopback
 from guestpass.fake_vendor import FakeVendor
 from guestpass.fake_vendor.serving import serve
@@ -44,7 +42,7 @@ def command(
         seed=seed, lifetime=lifetime, control=control, client_id=client_id, client_secret=client_secret
     )
     # Bound before it is announced, so that a free port is known and an early request waits.
-    with _listen(host, port) as listener:
+    with listen(host, port) as listener:
         bound = listener.getsockname()[1]
         base = f"http://[{host}]:{bound}" if ":" in host else f"http://{host}:{bound}"
         vendor.url = base
@@ -53,12 +51,3 @@ def command(
         click.echo(f"export GENESYS_CLIENT_SECRET={client_secret}")
         click.echo(f"export GUESTPASS_ISSUER__GATEWAY={base}")
         serve(listener, vendor)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as exc:
-        raise Failure(f"cannot listen on {host} port {port}: {exc.strerror}", advice="Try --port 0.") from exc

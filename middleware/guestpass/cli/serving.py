@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, get_args
 import click
 
 from guestpass import events
-from guestpass.cli.app import Failure, Misuse
+from guestpass.cli.app import Misuse
+from guestpass.cli.listening import BACKLOG, listen
 from guestpass.cli.options import config_option
 from guestpass.config import Settings, load
 from guestpass.config.environment import CONFIG_FILE
@@ -29,9 +30,6 @@ Parser = Literal["auto", "h11", "httptools"]
 Server = Literal["uvicorn", "granian"]
 Overrides = dict[str, dict[str, object]]
 """What the command line sets: section -> name -> value, None where nothing was given."""
-
-_BACKLOG: Final = 2048
-"""Connections that may wait to be accepted; the system's own limit may be lower."""
 
 _LIBRARIES: Final = ("uvicorn", "httptools", "h11")
 _PORT: Final = click.IntRange(0, 65_535)
@@ -108,10 +106,11 @@ def launch(
 
     with ExitStack() as opened:
         server = settings.server
-        public = opened.enter_context(_listen(server.host, server.port))
+        public = opened.enter_context(listen(server.host, server.port))
         listeners = [public]
         if server.admin_port is not None:
-            listeners.append(opened.enter_context(_listen(server.admin_host, server.admin_port)))
+            admin = listen(server.admin_host, server.admin_port, option="--admin-port")
+            listeners.append(opened.enter_context(admin))
             overrides["server"]["admin_port"] = _port(listeners[1])
             if server.workers > 1:
                 from guestpass.monitoring.fleet import BOARD  # noqa: PLC0415  its libraries are checked above
@@ -128,14 +127,14 @@ def launch(
             from guestpass.cli import under_granian  # noqa: PLC0415  an extra
 
             under_granian.run(
-                factory, server, public, log_config=log_config, backlog=_BACKLOG, announce=announce
+                factory, server, public, log_config=log_config, backlog=BACKLOG, announce=announce
             )
         else:
             worker.run(
                 factory,
                 server,
                 listeners,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 parser=parser,
                 log_config=log_config,
                 announce=announce,
@@ -189,20 +188,6 @@ def export(
             for spelled in [known for known in environ if known.upper() in (ours, f"{ours}_FILE")]:
                 del environ[spelled]
             environ[ours] = str(value)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as exc:
-        # Python adds the address to the system's words, which the line holds already.
-        reason = str(exc.strerror).partition(" (while ")[0]
-        raise Failure(f"cannot listen on {host} port {port}: {reason}", advice="Try --port 0.") from exc
-    # Accepted sockets inherit it. uvloop sets it by itself, but asyncio leaves it out for sockets made like
-    # this one: a response in two writes then waits for the client's delayed ACK, 43 ms as measured.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 def _announce_stores(settings: Settings) -> None:

@@ -1,11 +1,13 @@
 """Serves ASGI apps on loopback with uvicorn, for a command or beside a test; needs the extra `server`."""
 
 import logging
+import signal
 import socket
 from asyncio import CancelledError
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Event, Thread
+from types import FrameType
 from typing import Final, Literal
 
 import uvicorn
@@ -29,9 +31,16 @@ def serve(listener: socket.socket, vendor: FakeVendor) -> None:
     config = uvicorn.Config(
         vendor, log_level="warning", date_header=False, server_header=False, timeout_graceful_shutdown=1
     )
-    # uvicorn ends in order on SIGINT, and then raises it again for whoever called it.
-    with _calm(), suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn ends in order, and then raises the signal again: having been asked to end is no failure.
+    for wanted in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wanted, stop)
+    with _calm():
+        server.run(sockets=[listener])
 
 
 class Stage:
