@@ -49,6 +49,12 @@ def test_where_nothing_runs_one_line_says_so() -> None:
     assert result.stderr.startswith("guestpass: http://127.0.0.1:9/events gives no events (ConnectError)")
 
 
+def test_an_address_without_its_scheme_is_misuse() -> None:
+    result = CliRunner().invoke(guestpass, ["tail", "--admin", "127.0.0.1:9090"])
+    assert result.exit_code == 2
+    assert result.stderr == "guestpass: --admin must be a URL, such as http://127.0.0.1:9090\n"
+
+
 def test_without_an_admin_port_it_says_what_to_set() -> None:
     result = CliRunner().invoke(guestpass, ["tail"])
     assert result.exit_code == 2

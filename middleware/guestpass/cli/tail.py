@@ -31,6 +31,8 @@ def command(*, admin: str | None, as_json: bool, once: bool, config: Path | None
 
     Prints what it remembers, then each event within a second, from all of its workers; Ctrl-C ends it.
     """
+    if admin is not None and not admin.startswith(("http://", "https://")):
+        raise Misuse("--admin must be a URL, such as http://127.0.0.1:9090")
     url = f"{(admin or _configured(config)).removesuffix('/')}/events"
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines would stand between the events
     seen = ""
