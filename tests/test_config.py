@@ -346,6 +346,11 @@ def test_a_wrong_type_in_the_file_names_field_and_file(write: Write) -> None:
     assert error.rule == f"must be a valid integer (set by {path})"
 
 
+def test_a_rule_is_said_once() -> None:
+    error = refused(environ={"GUESTPASS_SERVER__PORT": "http"})
+    assert error.rule == "must be a valid integer (set by GUESTPASS_SERVER__PORT)"
+
+
 @pytest.mark.parametrize(
     "text", ["[server]\nport = true", "[policy]\ngrace = false", "[limits]\nmint_budget = true"]
 )

@@ -97,7 +97,8 @@ def merge(*layers: Mapping[str, Any]) -> Settings:
         given = Given()
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        rule = first["msg"].replace("Input should be", "must be", 1)
+        # "..., unable to parse string as an integer" says the same again.
+        rule = first["msg"].replace("Input should be", "must be", 1).partition(", unable")[0]
         # Without its cause: pydantic's error would quote the value, which may be a secret.
         raise ConfigError(".".join(map(str, first["loc"])), rule) from None
     return Settings(**{name: getattr(given, name) for name in Given.model_fields})
