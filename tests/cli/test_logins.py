@@ -271,7 +271,7 @@ def test_a_token_is_looked_up_in_the_shared_record(shared: dict[str, str]) -> No
         gone = run(shared, "inspect", token)
     assert (known.exit_code, gone.exit_code) == (0, 1)
     assert "genuine, by our own record" in known.stdout
-    assert "passes until in 15 min" in known.stdout
+    assert "ends in 15 min" in known.stdout
     assert "its session is over" in gone.stdout
 
 

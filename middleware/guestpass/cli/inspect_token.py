@@ -146,7 +146,7 @@ def _told(genuine: Genuine, how: str, policy: Policy) -> str | None:
     """Tell what would happen now to a genuine token; why it is refused all the same, or None."""
     click.echo("  " + click.style(f"genuine, {how}", fg="green"))
     at, now = schedule(genuine, policy), SystemClock().time()
-    click.echo(f"  rotates {_ago(at.rotate_at - now)}; passes until {_ago(at.expires_at - now)}")
+    click.echo(f"  rotates {_ago(at.rotate_at - now)}; ends {_ago(at.expires_at - now)}, leeway included")
     if now >= at.expires_at:
         return "it has expired" + ("" if now >= at.refused_at else ", but can still be rotated")
     return None

@@ -53,7 +53,7 @@ async def keys(patient: Patient) -> AsyncIterator[Finding]:
     if not isinstance(source, RemoteJwks):
         yield ok(step, "the keys are configured here")
         return
-    yield ok(step, f"{source.health.keys} usable keys are published")
+    yield ok(step, f"usable keys that are published: {source.health.keys}")
 
 
 async def token(patient: Patient) -> AsyncIterator[Finding]:
