@@ -9,7 +9,6 @@ logger: Final = logging.getLogger("guestpass")
 # Verification and admission.
 TOKEN_REFUSED: Final = "token.refused"  # noqa: S105  reason, path, left_out
 TOKEN_ROTATED: Final = "token.rotated"  # noqa: S105  token, successor, seconds
-TOKEN_DELIVERED: Final = "token.delivered"  # noqa: S105  token, successor
 ROTATION_FAILED: Final = "rotation.failed"  # token, reason, retry_after
 ROTATION_CUT_SHORT: Final = "rotation.cut_short"  # seconds, remedy
 MINT_DEFERRED: Final = "mint.deferred"  # token, priority, retry_after

@@ -50,7 +50,6 @@ class WarmPool:
     def __init__(self, reserve: Reserve, rotation: Rotation) -> None:
         """Mint with the parts of `rotation`."""
         self.reserve = reserve
-        self.handed_out = 0
         self._rotation = rotation
         self._taken = anyio.Event()
 
@@ -65,7 +64,6 @@ class WarmPool:
                 # Again, as its key may have been retired since.
                 verdict = await self._rotation.verifier.verify(token)
                 if isinstance(verdict, Genuine) and verdict.claims.identity == identity:
-                    self.handed_out += 1
                     return Minted(token, verdict.claims.expires_at)
         except Unavailable:
             pass  # the store, or our keys: minting says what is to be said
