@@ -1,12 +1,15 @@
 """uvicorn's httptools protocol with a bound on what a client may send without getting anywhere.
 
 The parser itself keeps a head or a trailer of any length in memory until it ends; h11 has a limit of its own
-(`h11_max_incomplete_event_size`).
+(`h11_max_incomplete_event_size`). A small response goes out in one write.
 """
 
-from typing import Final
+import asyncio
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from guestpass.cli.gathering import Gathering
 
 MOST: Final = 65_536
 """Bytes of a request's head: a token, cookies and forwarding fields, with room to spare."""
@@ -17,6 +20,14 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     _idle = 0
     _progress = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Keep the connection."""
+        super().connection_made(Gathering(transport, self.loop))
+
+    def eof_received(self) -> None:
+        """Write what is held before the transport closes itself: who has said all may still listen."""
+        cast(Gathering, self.transport).flush()
 
     def data_received(self, data: bytes) -> None:
         """Take what the client sent."""

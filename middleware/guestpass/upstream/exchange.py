@@ -220,7 +220,7 @@ class Exchange:
             headers.append((b"content-length", connection.content_length))
         start = {"type": "http.response.start", "status": status, "headers": headers}
         if connection.whole:
-            # Here at once, as most are: two messages in a row, which a server sends in one write.
+            # Here at once, as most are: two messages in one turn of the loop, which `serve` writes as one.
             body = await connection.read()
             self._release()
             self.started = True
