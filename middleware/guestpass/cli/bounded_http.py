@@ -1,7 +1,7 @@
 """uvicorn's httptools protocol with a bound on what a client may send without getting anywhere.
 
 The parser itself keeps a head or a trailer of any length in memory until it ends; h11 has a limit of its own
-(`h11_max_incomplete_event_size`). A small response goes out in one write.
+(`h11_max_incomplete_event_size`). A small response goes out in one write, and a crowd is served in turns.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from typing import Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from guestpass.cli.gathering import Gathering
+from guestpass.cli.turns import turns_of
 
 MOST: Final = 65_536
 """Bytes of a request's head: a token, cookies and forwarding fields, with room to spare."""
@@ -18,19 +19,37 @@ MOST: Final = 65_536
 class BoundedHttpTools(HttpToolsProtocol):
     """Ends a connection once more than `MOST` bytes have completed neither a head nor a part of a body."""
 
+    _held = b""
     _idle = 0
     _progress = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Keep the connection."""
         super().connection_made(Gathering(transport, self.loop))
+        self._turns = turns_of(self.loop)
 
     def eof_received(self) -> None:
-        """Write what is held before the transport closes itself: who has said all may still listen."""
+        """Take and write what is held before the transport closes itself: the client may still listen."""
+        self._take_held()
         cast(Gathering, self.transport).flush()
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent."""
+        """Take what the client sent, or keep it until its turn comes; much of it has to be taken now."""
+        if self._held:
+            self._held += data
+            if len(self._held) > MOST:
+                self._take_held()
+        elif len(data) > MOST or self._turns.take(self._take_held):
+            self._take(data)
+        else:
+            self._held = data
+
+    def _take_held(self) -> None:
+        data, self._held = self._held, b""
+        if data and self.parser is not None:  # once the client is gone, it is
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         self._progress = False
         super().data_received(data)
         if self._progress:
