@@ -156,15 +156,42 @@ class ReverseProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        kind = scope["type"]
-        if kind == "http":
-            await self._forward(scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(receive, send)
-        elif kind == "websocket":
-            await self._tunnel(scope, receive, send)
-        else:
-            raise ValueError(f"unknown ASGI scope type {kind!r}")
+        if scope["type"] != "http":
+            await self._serve_other(scope, receive, send)
+            return
+        method: str = scope["method"]
+        try:
+            head = self._head(scope, method, scope["headers"])
+        except RequestInvalid as error:
+            await send_problem(send, error, _CLOSE)
+            return
+        balancer, pulse = self._open()
+        exchange = Exchange(
+            balancer,
+            receive,
+            send,
+            method=method,
+            head=head,
+            header_timeout=self._header_timeout,
+            max_body=self._max_body,
+        )
+        pulse.watch(exchange)
+        try:
+            await exchange.run(http_version=scope["http_version"])
+        except Abandoned:
+            pass  # nobody is there to be answered
+        except RequestInvalid as error:
+            if not exchange.started:
+                await send_problem(send, error, _CLOSE)
+        except Fault as error:
+            self.figures.errors[error.reason] += 1
+            event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
+            emit(event, level=logging.WARNING, reason=error.reason, cause=str(error))
+            if not exchange.started:
+                await send_problem(send, error)
+        finally:
+            pulse.unwatch(exchange)
+            exchange.close()
 
     def retire(self) -> None:
         """Let what is under way end as it would, and keep no connection after it: another one serves now."""
@@ -179,6 +206,15 @@ class ReverseProxy:
             for backend in balancer.backends:
                 await backend.pool.aclose()
             pulse.stop()
+
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif kind == "websocket":
+            await self._tunnel(scope, receive, send)
+        else:
+            raise ValueError(f"unknown ASGI scope type {kind!r}")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -217,41 +253,6 @@ class ReverseProxy:
             scheme=scope.get("scheme", "http"),
             peer=client[0] if client else None,
         )
-
-    async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method: str = scope["method"]
-        try:
-            head = self._head(scope, method, scope["headers"])
-        except RequestInvalid as error:
-            await send_problem(send, error, _CLOSE)
-            return
-        balancer, pulse = self._open()
-        exchange = Exchange(
-            balancer,
-            receive,
-            send,
-            method=method,
-            head=head,
-            header_timeout=self._header_timeout,
-            max_body=self._max_body,
-        )
-        pulse.watch(exchange)
-        try:
-            await exchange.run(http_version=scope["http_version"])
-        except Abandoned:
-            pass  # nobody is there to be answered
-        except RequestInvalid as error:
-            if not exchange.started:
-                await send_problem(send, error, _CLOSE)
-        except Fault as error:
-            self.figures.errors[error.reason] += 1
-            event = UPSTREAM_CUT_SHORT if exchange.started else UPSTREAM_FAILED
-            emit(event, level=logging.WARNING, reason=error.reason, cause=str(error))
-            if not exchange.started:
-                await send_problem(send, error)
-        finally:
-            pulse.unwatch(exchange)
-            exchange.close()
 
     async def _tunnel(self, scope: Scope, receive: Receive, send: Send) -> None:
         possible = "websocket.http.response" in scope.get("extensions", ())

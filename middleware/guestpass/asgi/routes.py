@@ -100,7 +100,8 @@ class RoutedProxy:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
-            await self._proxy_of(scope["path"])(scope, receive, send)
+            proxy = self._proxy_of(scope["path"]) if self._routes else self._default
+            await proxy(scope, receive, send)
 
     async def watch(self) -> None:
         """Check the health of the backends of every route, for ever."""

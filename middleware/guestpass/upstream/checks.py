@@ -67,7 +67,8 @@ async def is_well(dialer: Dialer, check: HealthCheck) -> bool:
         async with asyncio.timeout(check.timeout):
             connection = await dialer.open(lambda: Http1Connection(lambda _: None))
             connection.begin(head % (check.path.encode(), dialer.origin.authority), for_head=False, sent=True)
-            await connection.head()
+            while not connection.answered:
+                await connection.news()
     except (Fault, TimeoutError):
         return False
     finally:

@@ -101,20 +101,11 @@ class Exchange:
             RequestInvalid: The body is not as long as the head said, or longer than is allowed.
             Fault: The backend is at fault, or there is no connection to it.
         """
-        length = self._head.length
-        self._limit(length)  # before a 100 (Continue) invites the body
-        body, more = b"", False
-        ended = False
+        length, body, more = self._head.length, b"", False
         if length != NO_BODY or http_version[0] != "1":  # from HTTP/2 on a body needs no field
-            # Before a connection is taken, as a slow client should not hold one.
-            body, more = _body_of(await self._receive())
-            ended = not more
-            self._moved = len(body)
-            self._limit(len(body))
-            if length == NO_BODY and (body or more):
-                length = UNKNOWN
-        if not more:
-            self._ended = ended  # from here on nobody else calls receive, so that a beat may listen
+            length, body, more = await self._first_part(length)
+        else:
+            self._ended = False  # from here on nobody else calls receive, so that a beat may listen
         began = perf_counter()
         data = self._head.start + _framed(body, length, more=more)
         connection = self._backend.pool.take() or await self._obtain()
@@ -123,20 +114,29 @@ class Exchange:
             left = length - len(body) if length >= 0 else None
             self._task = asyncio.create_task(self._upload(connection, left))
         try:
-            await connection.head()
+            while not connection.answered:
+                await connection.news()
         except Fault:
             if not connection.stale or length != NO_BODY or self._method not in _IDEMPOTENT:
                 self._balancer.failed(self._backend)
                 raise
-            self._release()
-            self._backend.pool.drop_idle()
-            connection = await self._obtain()
-            self._begin(connection, data, sent=True)
-            await connection.head()
+            connection = await self._once_more(data)
         self._balancer.figures.latency.observe(perf_counter() - began)
         if self._backend.failures:
             self._balancer.succeeded(self._backend)
-        await self._respond(connection)
+        start = self._opening(connection)
+        if not connection.whole:
+            await self._stream(connection, start)
+            return
+        # Here at once, as most are: two messages in one turn of the loop, which `serve` writes as one.
+        body = connection.take()
+        self._release()
+        self.started = True
+        try:  # as `_tell`, twice: two coroutines less for most requests
+            await self._send(start)
+            await self._send({"type": "http.response.body", "body": body})
+        except OSError as exc:
+            raise Abandoned from exc
 
     def beat(self, now: float) -> None:
         """Start to listen for the client's hanging up; end the exchange if the backend is silent too long.
@@ -191,6 +191,16 @@ class Exchange:
         finally:
             self._ticket = None
 
+    async def _once_more(self, data: bytes) -> Http1Connection:
+        """Send a request again of which the backend has seen nothing; the connection with its answer."""
+        self._release()
+        self._backend.pool.drop_idle()
+        connection = await self._obtain()
+        self._begin(connection, data, sent=True)
+        while not connection.answered:
+            await connection.news()
+        return connection
+
     def _begin(self, connection: Http1Connection, data: bytes, *, sent: bool) -> None:
         self._connection = connection
         if self._error is not None:
@@ -214,22 +224,13 @@ class Exchange:
 
     # --- from the backend to the client -------------------------------------------------------------------
 
-    async def _respond(self, connection: Http1Connection) -> None:
+    def _opening(self, connection: Http1Connection) -> _Message:
         status, headers = connection.status, connection.headers
         if connection.content_length is not None and status not in _BODILESS:
             headers.append((b"content-length", connection.content_length))
-        start = {"type": "http.response.start", "status": status, "headers": headers}
-        if connection.whole:
-            # Here at once, as most are: two messages in one turn of the loop, which `serve` writes as one.
-            body = await connection.read()
-            self._release()
-            self.started = True
-            try:  # as `_tell`, twice: two coroutines less for most requests
-                await self._send(start)
-                await self._send({"type": "http.response.body", "body": body})
-            except OSError as exc:
-                raise Abandoned from exc
-            return
+        return {"type": "http.response.start", "status": status, "headers": headers}
+
+    async def _stream(self, connection: Http1Connection, start: _Message) -> None:
         await self._tell(start)
         while True:
             body = await connection.read()
@@ -248,6 +249,19 @@ class Exchange:
             raise Abandoned from exc
 
     # --- from the client to the backend -------------------------------------------------------------------
+
+    async def _first_part(self, length: int) -> tuple[int, bytes, bool]:
+        """What is there of the body: its length as it is known now, the bytes, and whether more will come."""
+        self._limit(length)  # before a 100 (Continue) invites the body
+        # Before a connection is taken, as a slow client should not hold one.
+        body, more = _body_of(await self._receive())
+        self._moved = len(body)
+        self._limit(len(body))
+        if length == NO_BODY and (body or more):
+            length = UNKNOWN
+        if not more:
+            self._ended = True  # from here on nobody else calls receive, so that a beat may listen
+        return length, body, more
 
     def _limit(self, size: int) -> None:
         if self._max_body is not None and size > self._max_body:

@@ -32,10 +32,10 @@ class Abandoned(Exception):  # noqa: N818  nobody is at fault: whoever asked has
 
 
 class Http1Connection(asyncio.Protocol):
-    """One connection, one exchange at a time: `begin`, then `head`, then `read` until it is complete.
+    """One connection, one exchange at a time: `begin`, `news` until `answered`, `read` until it is complete.
 
     Attributes:
-        status: The status of the response, once `head` has returned.
+        status: The status of the response, once it is `answered`.
         headers: Its end-to-end fields, names in lower case.
         content_length: The value of its `Content-Length`, if that is how it is framed.
         opened_at: Loop time at which it was opened; for its owner.
@@ -98,8 +98,8 @@ class Http1Connection(asyncio.Protocol):
 
     @property
     def answered(self) -> bool:
-        """Whether the head of the response is here."""
-        return self._state in (_BODY, _DONE)
+        """Whether the head of the final response is here; 1xx ones are passed over (RFC 9110 §15.2)."""
+        return self._state > _HEAD
 
     @property
     def complete(self) -> bool:
@@ -158,19 +158,23 @@ class Http1Connection(asyncio.Protocol):
         """Whether `drain` would wait."""
         return self._writing_paused
 
-    async def head(self) -> None:
-        """Wait for the head of the final response; 1xx responses are passed over (RFC 9110 §15.2).
+    def news(self) -> asyncio.Future[None]:
+        """What to await for something new: the head, more of the body, or the end.
+
+        A future and no coroutine, as every request waits here.
 
         Raises:
             Fault: The backend closed the connection, or sent what is not an HTTP response.
             Abandoned: The exchange was given up.
         """
-        while self._state == _HEAD:
-            await self._wait()
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     @property
     def whole(self) -> bool:
-        """Whether the rest of the response is here, so that `read` gives all of it without waiting."""
+        """Whether the rest of the response is here, so that `take` gives all of it."""
         return self._state == _DONE
 
     async def read(self) -> bytes:
@@ -183,7 +187,11 @@ class Http1Connection(asyncio.Protocol):
         while not self._chunks:
             if self._state == _DONE:
                 return b""
-            await self._wait()
+            await self.news()
+        return self.take()
+
+    def take(self) -> bytes:
+        """The body bytes that are here."""
         chunks = self._chunks
         self._chunks = []
         self._buffered = 0
@@ -211,15 +219,6 @@ class Http1Connection(asyncio.Protocol):
     def close(self) -> None:
         """Drop the connection at once."""
         self.fail(Abandoned())
-
-    async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         for waiter in (self._waiter, self._drained):
@@ -307,7 +306,8 @@ class Http1Connection(asyncio.Protocol):
         if lower == b"content-length":
             self.content_length = value.rstrip(b" \t")
         elif lower == b"connection":
-            self._connection.append(value)
+            if value != b"keep-alive":  # which names nothing that would not end here anyway
+                self._connection.append(value)
         elif lower == b"transfer-encoding":
             self._codings.append(value)
 
