@@ -1,7 +1,7 @@
 """Where does the time of a guarded hop go? Each layer by itself, in one process, with no socket in between.
 
-uvicorn's own protocol is fed from memory, and the backend answers from memory, so what is left out is the
-kernel's part and the event loop's: the difference to what `benchmarks/proxy.py` shows of a whole process.
+uvicorn's protocol, as `serve` has it, is fed from memory, and the backend answers from memory: what is left
+out is the kernel's part and the event loop's, the difference to what `benchmarks/proxy.py` shows of it all.
 Every row adds one layer to the row before it. In turns, the best of many, as what else runs only adds time.
 """
 
@@ -16,7 +16,6 @@ import uvloop
 from _load import Guests, guests, options, preamble
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from guestpass import Gate, GuestTokenMiddleware
@@ -27,6 +26,7 @@ from guestpass.asgi.date import Dated
 from guestpass.asgi.proxy import ReverseProxy
 from guestpass.asgi.routes import RoutedProxy
 from guestpass.asgi.site import Site
+from guestpass.cli.bounded_http import BoundedHttpTools
 from guestpass.core.claims import ClaimRules
 from guestpass.testing import FakeIssuer
 from guestpass.upstream.dial import Dialer
@@ -122,12 +122,14 @@ class Side:
     """An app under uvicorn's protocol, on as many connections as a load generator would open."""
 
     def __init__(self, app: ASGIApp, connections: int) -> None:
-        config = Config(app, http="httptools", lifespan="off", access_log=False, log_level="warning")
+        config = Config(
+            app, http="httptools", lifespan="off", access_log=False, log_level="warning", proxy_headers=False
+        )
         config.load()
         self.state = ServerState()
         self.clients: list[tuple[Any, Memory]] = []
         for _ in range(connections):
-            protocol = HttpToolsProtocol(config=config, server_state=self.state, app_state={})
+            protocol = BoundedHttpTools(config=config, server_state=self.state, app_state={})
             transport = Memory()
             protocol.connection_made(transport)
             self.clients.append((protocol, transport))
@@ -135,10 +137,12 @@ class Side:
     async def ask(self, requests: list[bytes], count: int) -> float:
         """Seconds of CPU that one of `count` requests takes."""
         began = time.process_time()
+        done = self.state.total_requests
         for start in range(0, count, len(self.clients)):
             for number, (protocol, _) in enumerate(self.clients):
                 protocol.data_received(requests[(start + number) % len(requests)])
-            while self.state.tasks:  # noqa: ASYNC110  an event would be measured too
+            done += len(self.clients)
+            while self.state.total_requests < done:  # noqa: ASYNC110  an event would be measured too
                 await asyncio.sleep(0)
         return (time.process_time() - began) / count
 
