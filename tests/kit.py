@@ -94,7 +94,7 @@ class ScriptedIssuer:
         return answer if isinstance(answer, RawToken) else await answer
 
     async def rotate(self, token: RawToken, claims: Claims) -> RawToken:
-        return await self.mint(claims.identity)
+        return await self.mint(claims.minted_for)
 
     async def aclose(self) -> None:
         self.closed += 1

@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from guestpass.asgi.proxy import ReverseProxy
     from guestpass.asgi.session_endpoint import SessionEndpoint
     from guestpass.asgi.token_endpoint import TokenEndpoint
-    from guestpass.core.identity import Guest
-    from guestpass.core.model import Policy
+    from guestpass.core.model import Guest, Policy
     from guestpass.gate import Gate
 
 __all__ = [
@@ -29,7 +28,7 @@ __all__ = [
 _WHERE = {
     "ForwardAuth": "guestpass.asgi.forward_auth",
     "Gate": "guestpass.gate",
-    "Guest": "guestpass.core.identity",
+    "Guest": "guestpass.core.model",
     "GuestTokenMiddleware": "guestpass.asgi.middleware",
     "Policy": "guestpass.core.model",
     "ReverseProxy": "guestpass.asgi.proxy",

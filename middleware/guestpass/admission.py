@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from guestpass.core.decision import Genuine
-from guestpass.core.identity import Guest
-from guestpass.core.model import Header, RawToken, Successor, UnixTime
+from guestpass.core.model import Guest, Header, RawToken, Successor, UnixTime
 from guestpass.errors import GuestpassError
 from guestpass.rotation import Flight, Rotation
 

@@ -3,8 +3,8 @@
 import json
 from typing import Final
 
-from guestpass.core.identity import ASSERTION, Guest
-from guestpass.core.model import Header, UnixTime
+from guestpass.core.identity import ASSERTION
+from guestpass.core.model import Guest, Header, UnixTime
 from guestpass.ports import Clock, Signer
 
 LIFETIME: Final = 60

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from guestpass.core.decision import Genuine, Invalid, schedule
-from guestpass.core.identity import IdentityMap, guest_of, identity_headers
+from guestpass.core.identity import IdentityMap, identity_headers
 from guestpass.core.model import MonotonicTime, Policy, RawToken
 from guestpass.errors import TokenRevoked, TooManyRequests, Unavailable
 from guestpass.metrics import Tally
@@ -94,7 +94,6 @@ class Entries:
         at = schedule(genuine, self._policy)
         return Entry(
             genuine,
-            guest_of(genuine.claims),
             identity_headers(genuine.claims, self._identity),
             fresh_until=min(at.prefetch_at, at.session_ends_at),
             dead_at=min(at.refused_at, at.session_ends_at),

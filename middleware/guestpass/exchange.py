@@ -72,7 +72,7 @@ class Exchange:
             entry = await self.gate.entry(current, client=client)
         except TokenError as error:
             return await self._replace(identity, Outcome.REPLACED_INVALID, error)
-        if entry.genuine.claims.identity != identity:
+        if entry.genuine.claims.minted_for != identity:
             other = ClaimInvalid("identity", "the current token is for another one")
             return await self._replace(identity, Outcome.REPLACED_OTHER_IDENTITY, other)
         gone_on = await _gone_on(self.gate, current, entry.genuine)

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from starlette.requests import HTTPConnection
 
 from guestpass.core.challenge import challenge
-from guestpass.core.identity import Guest
+from guestpass.core.model import Guest
 from guestpass.errors import TokenMissing
 
 try:

@@ -5,7 +5,6 @@ Every shell (middleware, reverse proxy, forward-auth, token endpoint) stands ove
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final, Self, assert_never
 
 import anyio
@@ -16,10 +15,10 @@ from guestpass.core import bearer
 from guestpass.core.cors import NO_ORIGINS
 from guestpass.core.decision import Absent, Forward, Genuine, Reject, Rotate, decide, schedule
 from guestpass.core.forwarded import NOBODY, Trust
-from guestpass.core.identity import ANONYMOUS, owned
+from guestpass.core.identity import owned
 from guestpass.core.limit_key import client_key
 from guestpass.core.matching import Protection, Rule, Rules, is_preflight
-from guestpass.core.model import Header, Policy, RawToken, Successor
+from guestpass.core.model import ANONYMOUS, Guest, Header, Policy, RawToken, Successor
 from guestpass.core.paths import unambiguous
 from guestpass.core.surface import Surface
 from guestpass.entries import Entries
@@ -205,7 +204,7 @@ class Gate:
 
     def recall(
         self, method: str, path: str, raw_path: bytes, headers: Iterable[Header]
-    ) -> tuple[list[Header], Entry, bytes | None, Successor | None] | None:
+    ) -> tuple[list[Header], Guest, bytes | None, Successor | None] | None:
         """Admit the usual HTTP request in as few steps as it takes.
 
         Usual is: its token stands in its own field, is known, and is fresh or has a known successor.
@@ -225,24 +224,25 @@ class Gate:
         if usual is None or self._reads_query:  # a token in the query might differ, which only `admit` sees
             return None
         kept, token, origin = usual
-        entry = self.entries.cache.recent(token)
+        known = self.entries.cache.recent(token)
         if (
-            entry is None
+            known is None
             or self._monotonic() >= self.entries.due_at
             or (self._usual_paths.get(raw_path) != path and not self._is_usual(method, path, raw_path))
         ):
             return None
-        now, successor = self._time(), None
+        entry, fields = known
+        now = self._time()
         if now < entry.fresh_until:
             self.tally.fresh += 1
-        else:
-            handover = entry.handover
-            if handover is None or not self.entries.cache.stands(handover, now):
-                return None
-            entry, successor = handover.entry, handover.successor
-            self.tally.decisions["rotate"] += 1
-        kept.extend(entry.headers)
-        return kept, entry, origin, successor
+            kept.extend(fields)
+            return kept, entry.genuine.claims, origin, None
+        handover = entry.handover
+        if handover is None or not self.entries.cache.stands(handover, now):
+            return None
+        self.tally.decisions["rotate"] += 1
+        kept.extend(handover.headers)
+        return kept, handover.guest, origin, handover.successor
 
     def _is_usual(self, method: str, path: str, raw_path: bytes) -> bool:
         """Whether a path is guarded and read alike by everybody; remembered of some, as it never changes."""
@@ -273,7 +273,7 @@ class Gate:
         if entry is None:
             return Admitted(sifted.headers, query, ANONYMOUS, origin=sifted.origin)
         sifted.headers.extend(entry.headers)
-        return Admitted(sifted.headers, query, entry.guest, delivery, sifted.origin, entry.dead_at)
+        return Admitted(sifted.headers, query, entry.genuine.claims, delivery, sifted.origin, entry.dead_at)
 
     def _refused(
         self, error: GuestpassError, request: Request, origin: bytes | None, *, guarded: bool = True
@@ -371,8 +371,8 @@ class Gate:
                     raise
                 return entry, None  # its key was retired, or it was revoked: the old token is still valid
             until = min(entry.dead_at, newest.fresh_until)
-            # A copy that knows no successor: entries that each hold the next would be bounded by nothing.
-            entry.handover = Handover(replace(newest, handover=None), successor, until, generation)
+            # Of the newest entry only what requests need: entries that hold the next are bounded by nothing.
+            entry.handover = Handover(newest.genuine.claims, newest.headers, successor, until, generation)
             return newest, Delivery(self.rotation, successor)
         if self._tasks is None:
             return entry, Delivery(self.rotation, token=token, genuine=genuine)

@@ -63,7 +63,7 @@ class WarmPool:
                 self._taken.set()
                 # Again, as its key may have been retired since.
                 verdict = await self._rotation.verifier.verify(token)
-                if isinstance(verdict, Genuine) and verdict.claims.identity == identity:
+                if isinstance(verdict, Genuine) and verdict.claims.minted_for == identity:
                     return Minted(token, verdict.claims.expires_at)
         except Unavailable:
             pass  # the store, or our keys: minting says what is to be said

@@ -190,7 +190,7 @@ class FakeIssuer:
 
     async def rotate(self, token: RawToken, claims: Claims) -> RawToken:  # noqa: ARG002  this issuer asks for no proof
         """Mint anew for the same identity."""
-        return await self.mint(claims.identity)
+        return await self.mint(claims.minted_for)
 
     async def aclose(self) -> None:
         """Nothing to close."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 from guestpass import spans
 from guestpass.admission import Admitted, Refused, Request
 from guestpass.core.decision import Forward, Rotate, decide
-from guestpass.core.model import Header, RawToken, Successor
+from guestpass.core.model import Guest, Header, RawToken, Successor
 from guestpass.gate import Gate
 from guestpass.verified import Entry
 
@@ -27,7 +27,7 @@ class TracedGate(Gate):
 
     def recall(
         self, method: str, path: str, raw_path: bytes, headers: Iterable[Header]
-    ) -> tuple[list[Header], Entry, bytes | None, Successor | None] | None:
+    ) -> tuple[list[Header], Guest, bytes | None, Successor | None] | None:
         """As `Gate.recall`."""
         usual = super().recall(method, path, raw_path, headers)
         if usual is not None:

@@ -6,35 +6,53 @@ A repeated token costs one hash and one look-up in place of a signature check. A
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from guestpass.core.decision import Genuine
-from guestpass.core.identity import Guest
-from guestpass.core.model import Header, Successor, Thumbprint, TokenDigest, UnixTime, token_digest
+from guestpass.core.model import Guest, Header, Successor, Thumbprint, TokenDigest, UnixTime, token_digest
 
 _LATEST: Final = 1024
 
 
-@dataclass(slots=True, eq=False)
+@lru_cache(maxsize=64)
+def _shared(names: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """The first tuple that was equal to `names`: tokens differ in few ways in which claims they have."""
+    return names
+
+
 class Entry:
     """One verified token, prepared; what is known of its successor is added as it comes.
 
+    Kept small, as there are many of them: the identity fields are one string of their values, a third of
+    what tuples take, and their names are one tuple for all tokens.
+
     Attributes:
-        genuine: The verifier's verdict.
-        guest: Who the app behind is told about.
-        headers: The identity fields that a backend gets, ready to append.
+        genuine: The verifier's verdict; its claims are what the app behind is told about.
         fresh_until: Until this instant the decision is `Forward` and nothing else is to be done. Later, once
             the successor was minted ahead.
         dead_at: From this instant the token is refused, so the entry is of no more use.
         handover: What its requests get from then on, once the successor stands.
     """
 
-    genuine: Genuine
-    guest: Guest
-    headers: tuple[Header, ...]
-    fresh_until: UnixTime
-    dead_at: UnixTime
-    handover: "Handover | None" = None
+    __slots__ = ("_names", "_values", "dead_at", "fresh_until", "genuine", "handover")
+
+    def __init__(
+        self, genuine: Genuine, headers: tuple[Header, ...], *, fresh_until: UnixTime, dead_at: UnixTime
+    ) -> None:
+        """Prepare a token; `headers` are as `core.identity` makes them, so no value holds a line feed."""
+        self.genuine = genuine
+        self._names = _shared(tuple(name for name, _ in headers))
+        self._values = b"\n".join([value for _, value in headers])
+        self.fresh_until = fresh_until
+        self.dead_at = dead_at
+        self.handover: Handover | None = None
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """The identity fields that a backend gets, made anew at each call."""
+        # Not strict: of no names the values, b"", are one that is empty.
+        return tuple(zip(self._names, self._values.split(b"\n"), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +60,15 @@ class Handover:
     """A genuine successor, prepared for every request that still carries the old token.
 
     Attributes:
-        entry: The successor's.
+        guest: Who the app is told about: the successor's claims.
+        headers: The identity fields that a backend gets.
         successor: What the response delivers.
         until: From this instant it must be looked up again.
         generation: The cache's, then: when something was dropped since, it may have been one of the two.
     """
 
-    entry: Entry
+    guest: Guest
+    headers: tuple[Header, ...]
     successor: Successor
     until: UnixTime
     generation: int
@@ -60,8 +80,9 @@ class VerifiedTokens:
     Two generations stand for an exact LRU order: a hit in the young one writes nothing, which an ordered
     dict would at every request. An entry that is used stays; one unused for a whole generation goes.
 
-    In front of them stand the latest tokens under their own octets: Python hashes those in half the time that
-    a digest takes. They are few, as octets cost a kilobyte a token.
+    In front of them stand the latest tokens under their own octets, with their identity fields ready to
+    append: Python hashes octets in half the time that a digest takes. They are few, as each costs more than a
+    kilobyte on top of its entry.
     """
 
     def __init__(self, most: int) -> None:
@@ -69,7 +90,7 @@ class VerifiedTokens:
         self._half = max(1, most // 2)
         self._young: dict[TokenDigest, Entry] = {}
         self._old: dict[TokenDigest, Entry] = {}
-        self._latest: dict[bytes, Entry] = {}
+        self._latest: dict[bytes, tuple[Entry, tuple[Header, ...]]] = {}
         self.generation = 0
         self.hits = 0
         self.misses = 0
@@ -82,16 +103,19 @@ class VerifiedTokens:
         yield from self._young.values()
         yield from self._old.values()
 
-    def recent(self, compact: bytes) -> Entry | None:
-        """As `get`, but by the token itself; counts nothing and sees the young generation only."""
-        entry = self._latest.get(compact)
-        if entry is None:
+    def recent(self, compact: bytes) -> tuple[Entry, tuple[Header, ...]] | None:
+        """As `get`, but by the token itself, and with its `headers`.
+
+        Counts nothing and sees the young generation only.
+        """
+        known = self._latest.get(compact)
+        if known is None:
             entry = self._young.get(token_digest(compact))
             if entry is not None:
                 if len(self._latest) >= _LATEST:
                     self._latest.clear()
-                self._latest[compact] = entry
-        return entry
+                known = self._latest[compact] = (entry, entry.headers)
+        return known
 
     def get(self, digest: TokenDigest) -> Entry | None:
         """The entry for a token, dead or alive; None if it was never verified, or was evicted."""

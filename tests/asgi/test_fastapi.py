@@ -9,8 +9,8 @@ from kit import ADA, World, drive, http_scope, token, world
 from shells import carrying, converse, websocket_scope
 
 from guestpass.asgi.middleware import GuestTokenMiddleware
-from guestpass.core.identity import ANONYMOUS, Guest
 from guestpass.core.matching import Protection, Rule
+from guestpass.core.model import ANONYMOUS, Guest
 from guestpass.fastapi import AnyGuest, CurrentGuest, GuestDependency, current_guest
 
 pytestmark = pytest.mark.anyio

@@ -13,10 +13,9 @@ from guestpass.asgi.messages import admitted_scope, answering, read_request, ref
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.core.bearer import Sources
 from guestpass.core.cors import Cors
-from guestpass.core.identity import ANONYMOUS
 from guestpass.core.inject import CookieDelivery, Fields
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import Header, Policy, RawToken, Successor, UnixTime
+from guestpass.core.model import ANONYMOUS, Header, Policy, RawToken, Successor, UnixTime
 from guestpass.core.surface import Surface
 from guestpass.errors import TokenExpired, Unavailable
 

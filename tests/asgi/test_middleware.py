@@ -14,9 +14,8 @@ from guestpass.adapters.ratelimit import MemoryLimiter
 from guestpass.adapters.static_jwks import StaticJwks
 from guestpass.asgi.middleware import GuestTokenMiddleware
 from guestpass.core.cors import Cors
-from guestpass.core.identity import Guest
 from guestpass.core.matching import Protection, Rule
-from guestpass.core.model import Header, MonotonicTime, RawToken
+from guestpass.core.model import Guest, Header, MonotonicTime, RawToken
 from guestpass.core.surface import Surface
 from guestpass.errors import TokenRefused, Unavailable
 

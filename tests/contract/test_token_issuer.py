@@ -75,7 +75,7 @@ def claims_of(token: RawToken) -> Claims:
 async def test_a_mint_is_for_the_identity_asked_for(issuing: Issuing) -> None:
     async with issuing() as (issuer, _):
         for identity in (ALICE, BOB):
-            assert claims_of(await issuer.mint(identity)).identity == identity
+            assert claims_of(await issuer.mint(identity)).minted_for == identity
 
 
 async def test_a_token_is_one_compact_serialization_in_visible_ascii(issuing: Issuing) -> None:
@@ -99,7 +99,7 @@ async def test_a_successor_is_for_the_same_identity_and_expires_later(issuing: I
         clock.now += 1500
         successor = await issuer.rotate(token, claims_of(token))
         assert successor != token
-        assert claims_of(successor).identity == ALICE
+        assert claims_of(successor).minted_for == ALICE
         assert claims_of(successor).subject == claims_of(token).subject
         assert claims_of(successor).expires_at > claims_of(token).expires_at
 
@@ -128,7 +128,7 @@ async def test_a_closed_issuer_can_be_used_again(issuing: Issuing) -> None:
         await issuer.mint(ALICE)
         await issuer.aclose()
         await issuer.aclose()
-        assert claims_of(await issuer.mint(BOB)).identity == BOB
+        assert claims_of(await issuer.mint(BOB)).minted_for == BOB
 
 
 async def test_a_cancelled_mint_does_no_harm_to_the_next(issuing: Issuing) -> None:
@@ -136,4 +136,4 @@ async def test_a_cancelled_mint_does_no_harm_to_the_next(issuing: Issuing) -> No
         with anyio.CancelScope() as scope:
             scope.cancel()
             await issuer.mint(ALICE)
-        assert claims_of(await issuer.mint(BOB)).identity == BOB
+        assert claims_of(await issuer.mint(BOB)).minted_for == BOB

@@ -6,8 +6,7 @@ from kit import NOW, HeldClock
 
 from guestpass.adapters.issuers.local_keys import KeySchedule, LocalKeys, jwks_of
 from guestpass.assertions import Assertions
-from guestpass.core.identity import Guest
-from guestpass.core.model import Header, UnixTime
+from guestpass.core.model import Guest, Header, UnixTime
 
 pytestmark = pytest.mark.anyio
 

@@ -44,7 +44,7 @@ def test_every_claim_is_where_it_belongs() -> None:
     assert (claims.issuer, claims.subject, claims.audience) == ("https://issuer.example", "guest-1", ("web",))
     assert (claims.issued_at, claims.expires_at) == (UnixTime(1_799_999_990), UnixTime(1_800_000_600))
     assert (claims.name, claims.email) == ("Ada", "ada@example.com")
-    assert claims.members == GOOD
+    assert claims.claims == GOOD
 
 
 def test_what_an_issuer_need_not_say_is_empty() -> None:

@@ -57,9 +57,9 @@ CLAIMS = Claims(
 @pytest.mark.parametrize("secret", ["Ada", "ada@example.org", "s-1", "vip"])
 def test_personal_data_has_no_repr(secret: str) -> None:
     assert secret not in repr(CLAIMS)
-    assert secret not in repr(CLAIMS.identity)
+    assert secret not in repr(CLAIMS.minted_for)
 
 
 def test_every_claim_is_at_hand() -> None:
-    assert CLAIMS.members["role"] == "vip"
-    assert CLAIMS.identity == Identity(name="Ada", email="ada@example.org")
+    assert CLAIMS.claims["role"] == "vip"
+    assert CLAIMS.minted_for == Identity(name="Ada", email="ada@example.org")

@@ -74,7 +74,7 @@ async def test_nobody_else_is_answered_from_the_pool(asked: Identity) -> None:
     async with filled(w) as exchange:
         issued = await exchange.issue(asked, None)
         entry = await w.gate.entry(issued.token)
-        assert entry.genuine.claims.identity == asked
+        assert entry.genuine.claims.minted_for == asked
         assert w.issuer.calls[3:] == [asked]
 
 

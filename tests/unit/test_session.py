@@ -57,13 +57,13 @@ def test_the_claims_are_the_tokens_own_but_for_the_instants() -> None:
     claims = recorded_claims(token, RECORDED, name_claim="who", email_claim="mail")
     assert (claims.issuer, claims.subject, claims.name, claims.email) == ("i", "a", "Ada", "a@b.cd")
     assert (claims.issued_at, claims.expires_at) == (NOW, NOW + 900)
-    assert claims.members["extra"] == [1]
+    assert claims.claims["extra"] == [1]
 
 
 @pytest.mark.parametrize("token", [RawToken(b"opaque"), jwt({"sub": 1, "name": 2}), jwt({"sub": ""})])
 def test_a_guest_whom_the_token_does_not_name_is_the_records(token: RawToken) -> None:
     claims = recorded_claims(token, RECORDED, name_claim="name", email_claim="email")
-    assert (claims.subject, claims.members["sub"], claims.name) == ("recorded", "recorded", "")
+    assert (claims.subject, claims.claims["sub"], claims.name) == ("recorded", "recorded", "")
 
 
 def test_a_session_is_remembered_until_its_last_token_is_past_everything() -> None:

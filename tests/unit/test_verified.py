@@ -1,11 +1,11 @@
 """The verified-token cache: bounded whatever is thrown at it, and quick to forget what is no longer so."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guestpass.core.decision import Genuine
-from guestpass.core.identity import guest_of
-from guestpass.core.model import Claims, Thumbprint, TokenDigest, TokenId, UnixTime, token_digest
+from guestpass.core.model import Claims, Header, Thumbprint, TokenDigest, TokenId, UnixTime, token_digest
 from guestpass.verified import Entry, VerifiedTokens
 
 CLAIMS = Claims(
@@ -22,7 +22,22 @@ CLAIMS = Claims(
 
 def entry(key: str = "k") -> Entry:
     genuine = Genuine(CLAIMS, TokenId(b"id"), Thumbprint(key))
-    return Entry(genuine, guest_of(CLAIMS), (), fresh_until=UnixTime(5), dead_at=UnixTime(9))
+    return Entry(genuine, (), fresh_until=UnixTime(5), dead_at=UnixTime(9))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        ((b"x-guest-name", b""),),
+        ((b"x-guest-name", b""), (b"x-guest-email", b"")),
+        ((b"x-guest-subject", b"1"), (b"x-guest-name", b"Ada%20%0A"), (b"x-guest-email", b"a@b.cd")),
+    ],
+)
+def test_an_entry_gives_back_the_identity_fields_that_it_was_made_of(headers: tuple[Header, ...]) -> None:
+    """However many they are, empty ones included: a claim that is "" has its field, an absent none."""
+    made = Entry(Genuine(CLAIMS, TokenId(b"id")), headers, fresh_until=UnixTime(5), dead_at=UnixTime(9))
+    assert made.headers == headers
 
 
 def digest(number: int) -> TokenDigest:
@@ -101,7 +116,10 @@ def holding(*tokens: bytes, most: int = 8) -> VerifiedTokens:
 def test_a_recent_token_is_found_by_its_octets_at_each_asking() -> None:
     cache = holding(b"a")
     assert cache.recent(b"b") is None
-    assert cache.recent(b"a") is cache.recent(b"a") is cache.get(token_digest(b"a"))
+    known = cache.get(token_digest(b"a"))
+    assert known is not None
+    assert cache.recent(b"a") is cache.recent(b"a")
+    assert cache.recent(b"a") == (known, known.headers)
 
 
 def test_a_token_that_is_forgotten_is_not_recent_either() -> None:

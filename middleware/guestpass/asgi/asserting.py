@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from guestpass.assertions import Assertions
-from guestpass.core.identity import Guest
+from guestpass.core.model import Guest
 
 
 class Asserting:

@@ -18,9 +18,8 @@ from guestpass.admission import Admitted, Refused, Request
 from guestpass.asgi.problem import send_problem
 from guestpass.core.bearer import SUBPROTOCOL_NAME, split_subprotocols
 from guestpass.core.challenge import challenge
-from guestpass.core.identity import Guest
 from guestpass.core.inject import expose, set_cookie_field, token_fields, with_token
-from guestpass.core.model import Header, Successor
+from guestpass.core.model import Guest, Header, Successor
 from guestpass.core.paths import wire_path
 from guestpass.errors import GuestpassError, TokenError
 from guestpass.gate import Gate

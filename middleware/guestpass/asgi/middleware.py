@@ -42,8 +42,8 @@ class GuestTokenMiddleware:
             if raw_path is not None:
                 usual = self.gate.recall(scope["method"], scope["path"], raw_path, scope["headers"])
                 if usual is not None:
-                    headers, entry, origin, successor = usual
-                    inner = scope_for(entry.guest, scope, headers)
+                    headers, guest, origin, successor = usual
+                    inner = scope_for(guest, scope, headers)
                     surface = self.gate.surface
                     due = surface.varying if origin is None else surface.varying_and_exposing
                     if successor is None:

@@ -1,4 +1,4 @@
-"""Who the guest is: a value for the app, field lines for a backend, and the names no client may send."""
+"""Who the guest is, for a backend: its field lines, and the names no client may send."""
 
 import json
 import re
@@ -9,76 +9,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from guestpass.core.inject import Fields
-from guestpass.core.model import Claims, Header, UnixTime
+from guestpass.core.model import Guest, Header
 from guestpass.errors import ConfigError
 
 ASSERTION: Final = "X-Guest-Assertion"
 """The field of the short-lived JWT that we sign for a backend."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Guest:
-    """Who sent a request; the app finds it in `scope["state"]["guest"]`.
-
-    It also answers what starlette asks of `scope["user"]`.
-
-    Attributes:
-        subject: "sub", or "".
-        name: The guest's name, or "".
-        email: The guest's e-mail address, or "".
-        expires_at: When the token expires; infinity where there is none.
-        anonymous: Whether the request came without a token.
-        payload: The claims set as it was signed: UTF-8 JSON.
-    """
-
-    subject: str
-    name: str
-    email: str
-    expires_at: UnixTime
-    anonymous: bool
-    payload: bytes = b"{}"
-
-    @property
-    def claims(self) -> Mapping[str, Any]:
-        """Every verified claim, parsed anew at each call: most apps never ask, and the cache stays small."""
-        claims: dict[str, Any] = json.loads(self.payload)
-        return claims
-
-    @property
-    def is_authenticated(self) -> bool:
-        """Whether a token was verified (starlette's `BaseUser`)."""
-        return not self.anonymous
-
-    @property
-    def display_name(self) -> str:
-        """The guest's name (starlette's `BaseUser`)."""
-        return self.name
-
-    @property
-    def identity(self) -> str:
-        """The guest's subject (starlette's `BaseUser`)."""
-        return self.subject
-
-    def __repr__(self) -> str:
-        who = "anonymous" if self.anonymous else "<redacted>"
-        return f"Guest({who}, expires_at={self.expires_at!r})"  # personal data; it may stand in a traceback
-
-
-ANONYMOUS: Final = Guest(subject="", name="", email="", expires_at=UnixTime(float("inf")), anonymous=True)
-"""A request without a token on a route where a token is optional."""
-
-
-def guest_of(claims: Claims) -> Guest:
-    """The guest that a verified claims set speaks of."""
-    return Guest(
-        subject=claims.subject,
-        name=claims.name,
-        email=claims.email,
-        expires_at=claims.expires_at,
-        anonymous=False,
-        payload=claims.payload,
-    )
-
 
 # --- names ------------------------------------------------------------------------------------------------
 
@@ -197,18 +132,16 @@ def owned(identity_map: IdentityMap, fields: Fields, extra: Iterable[str] = ()) 
 _SAFE: Final = "@:/"
 
 
-def identity_headers(claims: Claims, identity_map: IdentityMap) -> tuple[Header, ...]:
+def identity_headers(guest: Guest, identity_map: IdentityMap) -> tuple[Header, ...]:
     """The field lines that tell a backend who the guest is.
 
     Text is UTF-8, percent-encoded; any other value is its compact JSON text, percent-encoded too. So a claim
     can never end its field line (P19), and any URL decoder gives it back. A claim that is absent or null
     gives no field.
     """
-    members = claims.members
+    claims = guest.claims
     return tuple(
-        (name, _encoded(members[claim]))
-        for claim, name in identity_map.pairs
-        if members.get(claim) is not None
+        (name, _encoded(claims[claim])) for claim, name in identity_map.pairs if claims.get(claim) is not None
     )
 
 

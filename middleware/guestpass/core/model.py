@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Literal, NewType
+from typing import Any, Final, Literal, NewType
 
 from guestpass.errors import ConfigError
 
@@ -89,39 +89,79 @@ class Identity:
         return "Identity(<redacted>)"  # personal data; it may stand in a traceback
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
-    """A verified claims set (RFC 7519 §4). Only `core.claims.read` makes one.
+@dataclass(frozen=True, slots=True, repr=False)
+class Guest:
+    """Who sent a request; the app finds it in `scope["state"]["guest"]`.
+
+    It also answers what starlette asks of `scope["user"]`.
 
     Attributes:
-        issuer: "iss".
-        subject: "sub", or "" if the issuer gives none.
-        audience: "aud", always as a tuple.
-        expires_at: "exp".
-        issued_at: "iat", or None.
-        name: The guest's name claim, or "".
-        email: The guest's e-mail claim, or "".
+        subject: "sub", or "".
+        name: The guest's name, or "".
+        email: The guest's e-mail address, or "".
+        expires_at: When the token expires; infinity where there is none.
+        anonymous: Whether the request came without a token.
         payload: The claims set as it was signed: UTF-8 JSON. Kept in place of the parsed mapping, which
             costs four times the memory in a cache of many tokens.
     """
 
-    issuer: str
     subject: str
-    audience: tuple[str, ...]
-    expires_at: UnixTime
-    issued_at: UnixTime | None
     name: str
     email: str
+    expires_at: UnixTime
+    anonymous: bool
+    payload: bytes = b"{}"
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """Every verified claim, parsed anew at each call: most apps never ask."""
+        claims: dict[str, Any] = json.loads(self.payload)
+        return claims
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether a token was verified (starlette's `BaseUser`)."""
+        return not self.anonymous
+
+    @property
+    def display_name(self) -> str:
+        """The guest's name (starlette's `BaseUser`)."""
+        return self.name
+
+    @property
+    def identity(self) -> str:
+        """The guest's subject (starlette's `BaseUser`)."""
+        return self.subject
+
+    def __repr__(self) -> str:
+        who = "anonymous" if self.anonymous else "<redacted>"
+        return f"Guest({who}, expires_at={self.expires_at!r})"  # personal data; it may stand in a traceback
+
+
+ANONYMOUS: Final = Guest(subject="", name="", email="", expires_at=UnixTime(float("inf")), anonymous=True)
+"""A request without a token on a route where a token is optional."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims(Guest):
+    """A verified claims set (RFC 7519 §4), and so a guest with a token. Only `core.claims.read` makes one.
+
+    One value for us and for the app: two would say the same, and each remembered token would hold both.
+
+    Attributes:
+        issuer: "iss".
+        audience: "aud", always as a tuple.
+        issued_at: "iat", or None.
+    """
+
+    issuer: str
+    audience: tuple[str, ...]
+    issued_at: UnixTime | None
     payload: bytes
+    anonymous: bool = field(default=False, init=False)
 
     @property
-    def members(self) -> Mapping[str, Any]:
-        """Every member of the claims set, parsed anew at each call."""
-        parsed: dict[str, Any] = json.loads(self.payload)
-        return parsed
-
-    @property
-    def identity(self) -> Identity:
+    def minted_for(self) -> Identity:
         """The identity that a successor is minted for."""
         return Identity(name=self.name, email=self.email)
 

@@ -88,7 +88,7 @@ async def token(patient: Patient) -> AsyncIterator[Finding]:
         return
     header = parse(patient.token, algorithms=frozenset(verify.algorithms), types=frozenset(verify.types))
     yield ok(step, f"genuine, by key {header.kid!r} with {header.algorithm}; issuer {claims.issuer!r}")
-    if claims.identity != patient.identity:
+    if claims.minted_for != patient.identity:
         cure = "Check verify.name_claim and verify.email_claim; a rotation would mint for what they read."
         yield failed(step, "the token names another guest than the one it was minted for", cure)
 

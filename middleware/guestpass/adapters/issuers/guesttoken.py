@@ -135,7 +135,7 @@ class GuestTokenIssuer:
 
     async def rotate(self, token: RawToken, claims: Claims) -> RawToken:  # noqa: ARG002  the issuer asks for no proof
         """Mint anew for the same identity: this issuer has no exchange."""
-        return await self.mint(claims.identity)
+        return await self.mint(claims.minted_for)
 
     async def ask(self, identity: Identity) -> Minted:
         """Mint, and give the issuer's word on the expiry as well; raises as `mint` does."""

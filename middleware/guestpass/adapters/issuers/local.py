@@ -82,7 +82,7 @@ class LocalIssuer:
 
     async def rotate(self, token: RawToken, claims: Claims) -> RawToken:  # noqa: ARG002  claims are the proof
         """Sign a token for the same guest: same subject, name and e-mail address, later "exp"."""
-        return await self._sign(claims.identity, subject=claims.subject or str(uuid4()))
+        return await self._sign(claims.minted_for, subject=claims.subject or str(uuid4()))
 
     def jwks(self) -> bytes:
         """The public keys, as a JWKS document (RFC 7517 §5)."""
