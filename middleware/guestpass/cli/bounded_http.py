@@ -76,3 +76,10 @@ class BoundedHttpTools(HttpToolsProtocol):
         """A request is complete."""
         self._progress = True
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Let go of a request that is over: an idle connection keeps no token, and no memory gone cold."""
+        super().on_response_complete()
+        cycle = self.cycle
+        if cycle.response_complete and not cycle.more_body:  # and no other request is there already
+            self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as they begin

@@ -120,12 +120,6 @@ class Http1Connection(asyncio.Protocol):
         self._for_head = for_head
         self._sent = sent
         self._until_close = False
-        self.headers = []
-        self.content_length = None
-        if self._connection:
-            self._connection = []
-        if self._codings:
-            self._codings = []
         self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -210,8 +204,14 @@ class Http1Connection(asyncio.Protocol):
         self._wake()
 
     def put_aside(self) -> None:
-        """Be idle: from here on every byte of the backend's is one too many."""
+        """Be idle: from here on every byte of the backend's is one too many; nothing of it is kept."""
         self._state = _IDLE
+        self.headers = []
+        self.content_length = None
+        if self._connection:
+            self._connection = []
+        if self._codings:
+            self._codings = []
         if self._for_head:
             # The parser waits for a body that a response to HEAD only talks about.
             self._parser = HttpResponseParser(self)
@@ -255,8 +255,10 @@ class Http1Connection(asyncio.Protocol):
         elif self._state == _BODY and self._overhead > MOST_HEAD_BYTES:
             # Trailers and chunk extensions without end would be collected in the parser (CVE-2024-22019).
             self.fail(UpstreamFailed("chunk overhead too large"))
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        elif self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            if not waiter.done():
+                waiter.set_result(None)
 
     def eof_received(self) -> None:
         """Let the transport close itself; `connection_lost` tells what that means.
