@@ -17,11 +17,10 @@ MOST: Final = 65_536
 
 
 class BoundedHttpTools(HttpToolsProtocol):
-    """Ends a connection once more than `MOST` bytes have completed neither a head nor a part of a body."""
+    """Ends a connection once more than `MOST` bytes complete neither a head nor a part of a body."""
 
     _held = b""
     _idle = 0
-    _progress = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Keep the connection."""
@@ -50,12 +49,8 @@ class BoundedHttpTools(HttpToolsProtocol):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        self._progress = False
-        super().data_received(data)
-        if self._progress:
-            self._idle = 0
-            return
         self._idle += len(data)
+        super().data_received(data)
         if self._idle > MOST and not self.transport.is_closing():
             if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
                 self.send_400_response("Request head too large.")
@@ -64,22 +59,17 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
-        self._progress = True
+        self._idle = 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """A part of a body is there."""
-        self._progress = True
+        self._idle = 0
         super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """A request is complete."""
-        self._progress = True
-        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Let go of a request that is over: an idle connection keeps no token, and no memory gone cold."""
         super().on_response_complete()
-        cycle = self.cycle
+        self._idle, cycle = 0, self.cycle
         if cycle.response_complete and not cycle.more_body:  # and no other request is there already
             self.cycle = self.scope = self.headers = None  # type: ignore[assignment]  # as they begin
