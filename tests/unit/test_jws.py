@@ -106,6 +106,27 @@ def test_any_header_is_refused_with_one_type_of_error(members: dict[str, Any], s
     assert payload is None
 
 
+def test_a_header_is_judged_by_the_lists_of_each_call() -> None:
+    """What is remembered of a header must never answer for another allow-list."""
+    token = RawToken(sign(rsa_key(), {**HEADER, "typ": "JWT"}, KEYS.claims))
+    assert parse(token, algorithms=RS256).algorithm == "RS256"
+    with pytest.raises(AlgorithmRefused):
+        parse(token, algorithms=frozenset({"ES256"}))
+    with pytest.raises(TokenMalformed):
+        parse(token, algorithms=RS256, types=frozenset({"at+jwt"}))
+    assert parse(token, algorithms=RS256).kid == HEADER["kid"]
+
+
+def test_a_flood_of_headers_is_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            parse(RawToken(compact({**HEADER, "n": f"{number:01000}"}, {}, b"x")), algorithms=RS256)
+        assert tracemalloc.get_traced_memory()[0] < 300_000
+    finally:
+        tracemalloc.stop()
+
+
 # --- one spelling -------------------------------------------------------------------------------------------
 
 
