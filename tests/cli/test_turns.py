@@ -151,6 +151,30 @@ async def test_a_client_that_ends_its_side_while_it_waits_is_still_heard() -> No
     assert wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+async def test_a_server_that_stops_still_answers_who_waits_for_a_turn() -> None:
+    crowd = Crowd(AT_ONCE + 1)
+    crowd.fill()
+    late, wire = crowd.protocols[-1], crowd.wires[-1]
+    late.data_received(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n")
+    for protocol in crowd.protocols:
+        protocol.shutdown()
+    await crowd.settled()
+    assert wire.written.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nconnection: close\r\n" in wire.written
+    assert wire.closing
+
+
+async def test_a_connection_is_not_idle_while_its_request_waits_for_a_turn() -> None:
+    crowd = Crowd(AT_ONCE + 1)
+    late = crowd.protocols[-1]
+    late.data_received(b"GET /first HTTP/1.1\r\nhost: a\r\n\r\n")
+    await crowd.settled()
+    assert late.timeout_keep_alive_task is not None
+    crowd.fill()
+    late.data_received(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert late.timeout_keep_alive_task is None
+
+
 async def test_a_client_that_is_gone_before_its_turn_is_not_served() -> None:
     crowd = Crowd(AT_ONCE + 1)
     crowd.fill()

@@ -32,6 +32,11 @@ class BoundedHttpTools(HttpToolsProtocol):
         self._take_held()
         cast(Gathering, self.transport).flush()
 
+    def shutdown(self) -> None:
+        """Answer the request that waits for its turn, and no other after it."""
+        self._take_held()
+        super().shutdown()
+
     def data_received(self, data: bytes) -> None:
         """Take what the client sent, or keep it until its turn comes; much of it has to be taken now."""
         if self._held:
@@ -42,6 +47,7 @@ class BoundedHttpTools(HttpToolsProtocol):
             self._take(data)
         else:
             self._held = data
+            self._unset_keepalive_if_required()
 
     def _take_held(self) -> None:
         data, self._held = self._held, b""
