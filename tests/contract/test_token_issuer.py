@@ -63,7 +63,6 @@ def claims_of(token: RawToken) -> Claims:
     return Claims(
         issuer=members.get("iss", ""),
         subject=members.get("sub", ""),
-        audience=(),
         expires_at=UnixTime(members["exp"]),
         issued_at=None,
         name=members["name"],

@@ -70,7 +70,6 @@ async def test_a_fake_issuer_mints_for_whom_it_is_asked_and_never_twice_the_same
     verified = Claims(
         issuer=ISSUER,
         subject=claims["sub"],
-        audience=(),
         expires_at=UnixTime(1060),
         issued_at=None,
         payload=b"{}",

@@ -70,7 +70,6 @@ async def test_a_rotation_mints_anew_for_the_identity_that_was_signed(
     claims = Claims(
         issuer="i",
         subject="s",
-        audience=(),
         expires_at=UnixTime(0),
         issued_at=None,
         name="Bob",

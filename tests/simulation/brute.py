@@ -149,7 +149,6 @@ class Brute:
         claims = Claims(
             issuer="",
             subject="",
-            audience=(),
             expires_at=UnixTime(exp),
             issued_at=UnixTime(issued_at),
             name="",

@@ -32,7 +32,6 @@ def genuine(
     claims = Claims(
         issuer="iss",
         subject="s",
-        audience=(),
         expires_at=UnixTime(EXP),
         issued_at=None if lifetime is None else UnixTime(EXP - lifetime),
         name="",

@@ -23,7 +23,6 @@ def claims(**members: Any) -> Claims:
     return Claims(
         issuer="issuer",
         subject=str(members.get("sub", "")),
-        audience=(),
         expires_at=UnixTime(2_000.0),
         issued_at=None,
         name=str(members.get("name", "")),

@@ -99,7 +99,6 @@ async def test_guests_without_a_subject_get_a_random_one_each_and_keep_it() -> N
     claims = Claims(
         issuer="i",
         subject=subjects[0],
-        audience=(),
         expires_at=UnixTime(0),
         issued_at=None,
         name="Alice",

@@ -45,7 +45,6 @@ def test_a_token_is_equal_by_its_octets_and_shows_none_of_them() -> None:
 CLAIMS = Claims(
     issuer="iss",
     subject="s-1",
-    audience=("web",),
     expires_at=UnixTime(9),
     issued_at=None,
     name="Ada",

@@ -11,7 +11,6 @@ from guestpass.verified import Entry, VerifiedTokens
 CLAIMS = Claims(
     issuer="i",
     subject="s",
-    audience=(),
     expires_at=UnixTime(9),
     issued_at=None,
     name="",

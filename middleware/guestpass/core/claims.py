@@ -78,7 +78,6 @@ def read(payload: VerifiedPayload, rules: ClaimRules, *, now: UnixTime) -> Claim
     return Claims(
         issuer=rules.issuer,  # equal, and one string for all remembered tokens
         subject=_text(members, "sub", "sub"),
-        audience=audience,
         expires_at=expires_at,
         issued_at=issued_at,
         name=_text(members, rules.name_claim, "name"),

@@ -150,12 +150,10 @@ class Claims(Guest):
 
     Attributes:
         issuer: "iss".
-        audience: "aud", always as a tuple.
         issued_at: "iat", or None.
     """
 
     issuer: str
-    audience: tuple[str, ...]
     issued_at: UnixTime | None
     payload: bytes
     anonymous: bool = field(default=False, init=False)

@@ -113,7 +113,6 @@ def recorded_claims(token: RawToken, recorded: Recorded, *, name_claim: str, ema
     return Claims(
         issuer=_text(members, "iss"),
         subject=members["sub"],
-        audience=(),
         expires_at=recorded.expires_at,
         issued_at=recorded.issued_at,
         name=_text(members, name_claim),
