@@ -60,7 +60,8 @@ class Entries:
         if self._clock.monotonic() >= self._revocations.due_at:
             await self._revocations.sync()
         self.due_at = min(self._verifier.recheck_at, self._revocations.due_at)
-        known = self.cache.get(token.digest)
+        digest = token.digest
+        known = self.cache.get(digest)
         if known is not None:
             return known
         if self._failed is not None and client:
@@ -79,7 +80,7 @@ class Entries:
             raise TokenRevoked
         entry = await self._prepared(verdict)
         if self._clock.time() < entry.dead_at:
-            self.cache.put(token.digest, entry, generation=generation)
+            self.cache.put(digest, entry, generation=generation)
         return entry
 
     def _drop_revoked(self) -> None:

@@ -327,7 +327,11 @@ class Gate:
             decision = decide(Absent(), self.policy, anonymous=anonymous, now=self.clock.time())
         else:
             entry = await self.entry(token, client=self.client_of(request.peer, request.headers))
-            decision = decide(entry.genuine, self.policy, anonymous=anonymous, now=self.clock.time())
+            now = self.clock.time()
+            if now < entry.fresh_until:  # decided when it was prepared, as for `recall`
+                self.tally.decisions["fresh"] += 1
+                return entry, None
+            decision = decide(entry.genuine, self.policy, anonymous=anonymous, now=now)
         match decision:
             case Reject(error):
                 raise error
@@ -339,14 +343,15 @@ class Gate:
             case Forward(None):
                 self.tally.decisions["anonymous"] += 1
                 return None, None
-            case Forward(genuine, prefetch):
-                self.tally.decisions["prefetch" if prefetch else "fresh"] += 1
-                if prefetch and genuine is not None and token is not None:
-                    await self._prefetch(token, entry, genuine)
+            case Forward():  # with a token that is fresh no longer, as that was said above
+                assert token is not None  # noqa: S101  as above
+                self.tally.decisions["prefetch"] += 1
+                await self._prefetch(token, entry)
                 return entry, None
         assert_never(decision)
 
-    async def _prefetch(self, token: RawToken, entry: Entry, genuine: Genuine) -> None:
+    async def _prefetch(self, token: RawToken, entry: Entry) -> None:
+        genuine = entry.genuine
         if self._tasks is None:
             return
         if await self.rotation.known(genuine) is None:

@@ -4,7 +4,7 @@ A log that anyone can fill is a way to fill a disk, or to drown what matters; so
 own, and a line says how many like it were left out since the last.
 """
 
-import secrets
+import random
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,7 +18,7 @@ from guestpass.ports import Clock
 
 _BURST: Final = 10.0
 _PER_SECOND: Final = 1.0
-_ID_BYTES: Final = 8
+_ID_BITS: Final = 64
 
 
 class Sampling:
@@ -54,7 +54,8 @@ class Refusals:
         told = None
         if self._trust.networks and self._trust.believes(peer):
             told = request_id([value for name, value in headers if name == b"x-request-id"])
-        events.name_request(told or secrets.token_hex(_ID_BYTES))
+        # Told from others, never trusted: no reason to ask the kernel at every token that is new.
+        events.name_request(told or f"{random.getrandbits(_ID_BITS):016x}")
 
     def report(self, error: GuestpassError, path: str) -> None:
         """Count one refusal, and log it unless too many like it were logged of late."""

@@ -7,7 +7,7 @@ flood of distinct addresses that is the attack. This storage has neither thread 
 from collections import OrderedDict, deque
 from typing import Final
 
-from limits import RateLimitItemPerSecond
+from limits import RateLimitItemPerSecond, WindowStats
 from limits.storage import MovingWindowSupport, Storage
 from limits.strategies import MovingWindowRateLimiter
 
@@ -103,13 +103,17 @@ class MemoryLimiter:
 
     async def hit(self, *key: str, cost: int = 1) -> Quota:
         """As the port says."""
-        return self._quota(key, allowed=self._strategy.hit(self._item, *key, cost=cost))
+        allowed = self._strategy.hit(self._item, *key, cost=cost)
+        return self._quota(allowed, self._window(key))
 
     async def peek(self, *key: str) -> Quota:
         """As the port says."""
-        return self._quota(key, allowed=self._strategy.test(self._item, *key))
+        window = self._window(key)
+        return self._quota(window.remaining > 0, window)
 
-    def _quota(self, key: tuple[str, ...], *, allowed: bool) -> Quota:
-        stats = self._strategy.get_window_stats(self._item, *key)
-        wait = 0.0 if stats.remaining else max(0.0, stats.reset_time - self._clock.time())
-        return Quota(allowed, self._item.amount, stats.remaining, wait)
+    def _window(self, key: tuple[str, ...]) -> WindowStats:
+        return self._strategy.get_window_stats(self._item, *key)
+
+    def _quota(self, allowed: bool, window: WindowStats) -> Quota:
+        wait = 0.0 if window.remaining else max(0.0, window.reset_time - self._clock.time())
+        return Quota(allowed, self._item.amount, window.remaining, wait)

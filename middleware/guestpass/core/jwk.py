@@ -149,10 +149,10 @@ def fitting(keys: Iterable[Jwk], kid: str | None, algorithm: str) -> tuple[Jwk, 
     A kid is a hint, not an identity (RFC 7515 §4.1.4): two keys may share one, and then each is tried, up
     to `MAX_SAME_KID`. A token that names no key is verified only if there is no choice.
     """
-    able = [key for key in keys if algorithm in key.algorithms]
     if kid is None:
-        return tuple(able) if len(able) == 1 else ()
-    return tuple(key for key in able if key.kid == kid)[:MAX_SAME_KID]
+        able = tuple(key for key in keys if algorithm in key.algorithms)
+        return able if len(able) == 1 else ()
+    return tuple([key for key in keys if key.kid == kid and algorithm in key.algorithms][:MAX_SAME_KID])
 
 
 # --- key types: what each may verify, octets of its signatures, its defining members (RFC 7638 §3.2) ------
