@@ -13,6 +13,7 @@ from guestpass.core.decision import Genuine
 from guestpass.core.model import Guest, Header, Successor, Thumbprint, TokenDigest, UnixTime, token_digest
 
 _LATEST: Final = 1024
+_OVERLOOKED: Final = 16 * _LATEST
 
 
 @lru_cache(maxsize=64)
@@ -82,7 +83,8 @@ class VerifiedTokens:
 
     In front of them stand the latest tokens under their own octets, with their identity fields ready to
     append: Python hashes octets in half the time that a digest takes. They are few, as each costs more than a
-    kilobyte on top of its entry.
+    kilobyte on top of its entry. They stay until many others were asked for: else of 10,000 tokens in turn
+    each would be put there, for nothing, and a megabyte of memory gone cold with them.
     """
 
     def __init__(self, most: int) -> None:
@@ -91,6 +93,7 @@ class VerifiedTokens:
         self._young: dict[TokenDigest, Entry] = {}
         self._old: dict[TokenDigest, Entry] = {}
         self._latest: dict[bytes, tuple[Entry, tuple[Header, ...]]] = {}
+        self._overlooked = 0
         self.generation = 0
         self.hits = 0
         self.misses = 0
@@ -112,9 +115,14 @@ class VerifiedTokens:
         if known is None:
             entry = self._young.get(token_digest(compact))
             if entry is not None:
-                if len(self._latest) >= _LATEST:
+                known = (entry, entry.headers)
+                if len(self._latest) < _LATEST:
+                    self._latest[compact] = known
+                elif self._overlooked < _OVERLOOKED:
+                    self._overlooked += 1
+                else:
+                    self._overlooked = 0
                     self._latest.clear()
-                known = self._latest[compact] = (entry, entry.headers)
         return known
 
     def get(self, digest: TokenDigest) -> Entry | None:

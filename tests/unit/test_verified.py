@@ -143,3 +143,22 @@ def test_the_tokens_kept_by_their_octets_are_few() -> None:
     cache = holding(*tokens, most=4_000)
     assert all(cache.recent(token) is not None for token in tokens)
     assert len(cache._latest) <= 1_024 < len(cache)
+
+
+def test_more_tokens_than_stand_in_front_do_not_push_each_other_out() -> None:
+    """Else of 10,000 tokens in turn each would be put there, and none would be found there."""
+    tokens = [b"%d" % number for number in range(1_500)]
+    cache = holding(*tokens, most=4_000)
+    first = [cache.recent(token) for token in tokens]
+    again = [cache.recent(token) for token in tokens]
+    assert sum(one is two for one, two in zip(first, again, strict=True)) == 1_024
+
+
+def test_in_the_end_other_tokens_stand_in_front() -> None:
+    tokens = [b"%d" % number for number in range(1_500)]
+    cache = holding(*tokens, most=4_000)
+    for token in tokens:
+        cache.recent(token)
+    newcomer = tokens[-1]
+    asked = next(n for n in range(100_000) if cache.recent(newcomer) is cache.recent(newcomer))
+    assert 1_024 < asked < 16 * 1_024
