@@ -38,7 +38,8 @@ from _load import (
 HERE = Path(__file__).parent
 BASELINE = "nginx"
 LARGE = 65_536
-DISTINCT = 10_000
+COUNTS = {"repeated": 100, "distinct": 10_000}
+WARMING = 2  # seconds, in which every one of the tokens is verified
 CASES = "32/small/repeated,256/small/repeated,32/large/repeated,256/large/repeated,32/small/distinct"
 
 NGINX = """
@@ -196,20 +197,24 @@ def one_round(
     seconds: int,
     runs: dict[str, dict[str, list[Figures]]],
 ) -> None:
-    """Start all sides, and give each in turn a second of every kind of load; the first one warms."""
+    """Start all sides, and give each in turn a second of every kind of load; the first ones warm.
+
+    Cases take turns as well as sides, so that repeated and distinct tokens are measured at the same time.
+    """
     with ExitStack() as servers:
         pids = {
             side: servers.enter_context(running(command, port, core=SERVER_CORE, env=site.environ()))
             for side, (port, command) in commands.items()
         }
-        for case in cases:
-            connections, size, tokens = case.split("/")
-            script = site.crowd.script(DISTINCT if tokens == "distinct" else 100)
-            for second in range(1 + seconds):
+        scripts = {tokens: site.crowd.script(count) for tokens, count in COUNTS.items()}
+        for second in range(WARMING + seconds):
+            for case in cases:
+                connections, size, tokens = case.split("/")
                 for side, (port, _) in commands.items():
                     url = f"http://127.0.0.1:{port}/{size}"
-                    figures = load(url, pids[side], connections=int(connections), seconds=1, script=script)
-                    if second:
+                    script, crowd = scripts[tokens], int(connections)
+                    figures = load(url, pids[side], connections=crowd, seconds=1, script=script)
+                    if second >= WARMING:
                         runs[case].setdefault(side, []).append(figures)
 
 
@@ -224,8 +229,7 @@ def main() -> None:
     require_wrk()
     preamble("guestpass", "uvicorn", "uvloop", "httptools", "starlette", "httpx")
     runs: dict[str, dict[str, list[Figures]]] = {case: {} for case in cases}
-    count = DISTINCT if any(case.endswith("distinct") for case in cases) else 100
-    with guests(count) as crowd, ExitStack() as stack:
+    with guests(max(COUNTS[case.split("/")[2]] for case in cases)) as crowd, ExitStack() as stack:
         (crowd.folder / "large").write_bytes(b"x" * LARGE)
         crowd.folder.chmod(0o755)
         site = Site(crowd, free_port())
