@@ -139,7 +139,7 @@ def nginx(site: Site, port: int, *, name: str = "nginx", http: str = PROXY) -> l
 def haproxy(site: Site, port: int, *, guard: str = "") -> list[str]:
     folder = site.crowd.folder
     (folder / "key.pem").write_bytes(site.crowd.key.export_to_pem())
-    file = folder / "haproxy.cfg"
+    file = folder / f"haproxy-{port}.cfg"  # with and without a guard, in one run
     file.write_text(HAPROXY.format(port=port, behind=site.behind, guard=guard.format(folder=folder).strip()))
     return [program("haproxy"), "-db", "-q", "-f", str(file)]
 
