@@ -11,6 +11,8 @@ const proxy = httpProxy.createProxyServer({ target, agent });
 proxy.on("error", (_error, _request, response) => {
   if (response.writeHead && !response.headersSent) response.writeHead(502).end();
 });
+// Without it a client that hangs up leaves the backend's connection paused for ever, and all of them are soon.
+proxy.on("proxyReq", (asked, _request, response) => response.on("close", () => asked.destroy()));
 createServer(async (request, response) => {
   try {
     const { payload } = await jwtVerify(request.headers["x-guest-token"] ?? "", keys, { algorithms: ["RS256"] });
