@@ -286,6 +286,16 @@ def test_an_unknown_variable_is_refused_with_the_one_that_was_meant(name: str, m
 
 
 @pytest.mark.parametrize(
+    ("methods", "read"), [("'off'", None), ("'GET, POST'", {"GET", "POST"}), ("['GET']", {"GET"})]
+)
+def test_the_methods_of_a_rule_are_written_as_any_list(
+    write: Write, methods: str, read: set[str] | None
+) -> None:
+    [rule] = load(write(f"[[rules]]\npath = '/x'\nmethods = {methods}"), {}).rules
+    assert rule.methods == read
+
+
+@pytest.mark.parametrize(
     ("environ", "field"),
     [
         ({"GUESTPASS_SERVER__PORT": "http"}, "server.port"),
@@ -343,12 +353,41 @@ def test_a_wrong_type_in_the_file_names_field_and_file(write: Write) -> None:
     path = write('[server]\nport = ["x"]')
     error = refused(path)
     assert error.field == "server.port"
-    assert error.rule == f"must be a valid integer (set by {path})"
+    assert error.rule == f"must be a whole number (set by {path})"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nhost = 3", "server.host: must be text"),
+        ("[server]\nport = 1.5", "server.port: must be a whole number"),
+        ("[server]\ntrusted_proxies = 3", "server.trusted_proxies: must be a list"),
+        ("[server]\ntrusted_proxies = [3]", "server.trusted_proxies.0: must be text"),
+        ("[upstream]\npreserve_host = 'x'", "upstream.preserve_host: must be true or false"),
+        ("[upstream]\npreserve_host = 7", "upstream.preserve_host: must be true or false"),
+        ("[upstream]\nca_file = 3", "upstream.ca_file: must be a path"),
+        ("[policy]\nleeway = [1]", "policy.leeway: must be a duration"),
+        ("[store]\nsecret = 3", "store.secret: must be text"),
+        ("[limits]\nmint_budget = 3", "limits.mint_budget: must be text, such as 100/minute"),
+        ("[headers]\nidentity = 3", "headers.identity: must be pairs, such as sub=X-Guest-Subject"),
+        ("[headers]\nsame_site = 'x'", "headers.same_site: must be 'lax', 'strict' or 'none'"),
+        ("[[rules]]\nprotection = 'off'", "rules.0.path: must be set"),
+        ("[[rules]]\npath = '/x'\nmethods = 3", "rules.0.methods: must be a list"),
+    ],
+)
+def test_a_wrong_type_is_told_in_the_words_of_the_reference(write: Write, text: str, said: str) -> None:
+    assert str(refused(path := write(text))) == f"{said} (set by {path})"
 
 
 def test_a_rule_is_said_once() -> None:
     error = refused(environ={"GUESTPASS_SERVER__PORT": "http"})
-    assert error.rule == "must be a valid integer (set by GUESTPASS_SERVER__PORT)"
+    assert error.rule == "must be a whole number (set by GUESTPASS_SERVER__PORT)"
+
+
+@pytest.mark.parametrize("setting", ["[server]\nhost", "[verify]\njwks_file", "[store]\nsecret"])
+def test_no_text_holds_a_nul(write: Write, setting: str) -> None:
+    """What opens a file or a socket by it would raise a ValueError or TypeError of its own, a traceback."""
+    assert refused(write(rf'{setting} = "a\u0000b"')).rule.startswith("must not hold a NUL character")
 
 
 @pytest.mark.parametrize(

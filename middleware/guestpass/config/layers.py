@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -29,6 +29,25 @@ from guestpass.config.values import Rate, Secret, parse_duration, parse_rate
 from guestpass.core.matching import Rule
 from guestpass.core.model import Policy
 from guestpass.errors import ConfigError
+
+_RULES: Final = {
+    "missing": "must be set",
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "is_instance_of": "must be text",  # a `Secret`
+    "dataclass_type": "must be text, such as 100/minute",  # a `Rate`
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a duration",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "tuple_type": "must be a list",
+    "frozen_set_type": "must be a list",
+    "dict_type": "must be pairs, such as sub=X-Guest-Subject",
+    "mapping_type": "must be pairs, such as sub=X-Guest-Subject",
+}
+"""What pydantic finds wrong, by its name for it, in the words of the reference in place of Python's."""
 
 
 class _Layered(BaseSettings):
@@ -57,7 +76,7 @@ class _Layered(BaseSettings):
     def _read_texts(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Read what a file and the environment can only write as text, by each setting's type."""
         return {
-            section: [{**RULE_DEFAULTS, **rule} for rule in values]
+            section: [_values(section, Rule, {**RULE_DEFAULTS, **rule}) for rule in values]
             if section == "rules"
             else [_values(section, RouteSettings, route) for route in values]
             if section == "routes"
@@ -68,6 +87,10 @@ class _Layered(BaseSettings):
 
 def _values(section: str, cls: type, values: Mapping[str, Any]) -> dict[str, object]:
     known = hints(cls)
+    for name, value in values.items():
+        if isinstance(value, str) and "\0" in value:
+            # What opens a file or a socket by such a text raises a ValueError or TypeError: a traceback.
+            raise ConfigError(f"{section}.{name}", "must not hold a NUL character")
     return {
         name: _from_text(f"{section}.{name}", value, known.get(name, str)) for name, value in values.items()
     }
@@ -97,8 +120,7 @@ def merge(*layers: Mapping[str, Any]) -> Settings:
         given = Given()
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
-        # "..., unable to parse string as an integer" says the same again.
-        rule = first["msg"].replace("Input should be", "must be", 1).partition(", unable")[0]
+        rule = _RULES.get(first["type"]) or first["msg"].replace("Input should be", "must be", 1)
         # Without its cause: pydantic's error would quote the value, which may be a secret.
         raise ConfigError(".".join(map(str, first["loc"])), rule) from None
     return Settings(**{name: getattr(given, name) for name in Given.model_fields})
@@ -119,7 +141,7 @@ def _from_text(field: str, value: object, hint: Any) -> object:
             return parse_rate(field, value)
         if kind is Secret:
             return Secret(value)
-        if get_origin(kind) is tuple:
+        if get_origin(kind) in (tuple, frozenset):
             return tuple(part for item in value.split(",") if (part := item.strip()))
         if get_origin(kind) is Mapping:
             return dict(_pair(field, item) for item in value.split(",") if item.strip())
