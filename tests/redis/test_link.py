@@ -267,6 +267,16 @@ async def test_a_store_is_found_by_its_url(kind: Kind, tmp_path: Path) -> None:
         await state.store.aclose()
 
 
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+async def test_a_store_that_is_away_at_the_start_is_unavailable_and_no_crash(scheme: str) -> None:
+    """redis-py's word for a cluster without a reachable node is no `RedisError`."""
+    link = RedisLink(f"{scheme}://127.0.0.1:1", HeldClock())
+    with pytest.raises(Unavailable):
+        await link.command("GET", "x")
+    assert link.breaker.is_open
+    await link.aclose()
+
+
 async def _lead_wait_and_remember(state: State) -> None:
     """All that a fleet does, without falling back once."""
     now = SystemClock().time()

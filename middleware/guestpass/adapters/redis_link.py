@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, Final, TypeVar
 
 import anyio
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from guestpass.adapters.breaker import Breaker
 from guestpass.adapters.patience import Patience
@@ -139,7 +139,7 @@ class RedisLink:
             if _WRONG_TYPE not in str(exc):
                 self.breaker.failed(type(exc).__name__)
             raise StoreUnavailable("the shared store refused") from exc
-        except (RedisError, OSError, TimeoutError) as exc:
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as exc:  # redis-py has two roots
             self.breaker.failed(type(exc).__name__)
             raise StoreUnavailable("the shared store did not answer") from exc
 
