@@ -1,7 +1,7 @@
 """What does the time of a guarded hop consist of? A server under load, sampled with perf(1), in us a request.
 
 `benchmarks/layers.py` takes the Python part to pieces, but knows no kernel and no event loop. Here the kernel
-is shown by system call, what a call wakes on the other side included. perf itself costs about a tenth, so the
+is shown by system call, what a call wakes on the other side included. perf itself costs up to a fifth, so the
 sum is above what `benchmarks/proxy.py` measures.
 """
 
@@ -103,7 +103,7 @@ def measure(server: str, connections: int, seconds: int) -> None:
 
 
 def main() -> None:
-    parser = options(__doc__, seconds=5, rounds=1)
+    parser = options(__doc__, seconds=10, rounds=1)
     parser.add_argument("--side", default="guestpass", choices=tuple(SIDES))
     arguments = parser.parse_args()
     require_wrk()
