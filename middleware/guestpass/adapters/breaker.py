@@ -24,7 +24,6 @@ class Breaker:
         self.probe_every = probe_every
         self.is_open = False
         self.attended = False
-        self.openings = 0
 
     def may_probe(self) -> bool:
         """Whether the caller is the one who probes now.
@@ -42,7 +41,6 @@ class Breaker:
         self._probe_at = MonotonicTime(self._clock.monotonic() + self.probe_every)
         if not self.is_open:
             self.is_open = True
-            self.openings += 1
             events.emit(events.STORE_DEGRADED, level=logging.WARNING, reason=reason)
 
     def recovered(self) -> None:

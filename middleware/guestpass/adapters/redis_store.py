@@ -28,7 +28,6 @@ class RedisStore:
         self._link = link
         self._sealing = sealing
         self._clock = clock
-        self.ignored = 0
 
     @property
     def degraded(self) -> bool:
@@ -123,7 +122,6 @@ class RedisStore:
         try:
             return self._sealing.open(purpose, token_id, sealed)
         except ValueError:
-            self.ignored += 1
             events.emit(events.STORE_RECORD_IGNORED, level=logging.WARNING, token=short(token_id))
             return None
 
