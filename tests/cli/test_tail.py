@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -43,14 +44,24 @@ def test_what_is_remembered_is_told_once_and_what_comes_then_follows(said: dict[
     assert line["path"] == "/orders/2"
 
 
+def test_ctrl_c_ends_it_without_a_word(said: dict[str, Any]) -> None:
+    assert httpx.get(f"{said['url']}/orders", trust_env=False).status_code == 401
+    with running(*GUESTPASS, "tail", "--admin", said["admin"]) as tail:
+        tail.said("token.refused")
+        tail.process.send_signal(signal.SIGINT)
+        assert tail.wait() == 0
+    assert all(" info " in line for line in tail.lines), tail.lines
+
+
 def test_where_nothing_runs_one_line_says_so() -> None:
     result = CliRunner().invoke(guestpass, ["tail", "--admin", "http://127.0.0.1:9"])
     assert result.exit_code == 1
     assert result.stderr.startswith("guestpass: http://127.0.0.1:9/events gives no events (ConnectError)")
 
 
-def test_an_address_without_its_scheme_is_misuse() -> None:
-    result = CliRunner().invoke(guestpass, ["tail", "--admin", "127.0.0.1:9090"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9090", "foo", "", "http://[::1", "http://127.0.0.1:port"])
+def test_what_is_no_url_is_misuse(address: str) -> None:
+    result = CliRunner().invoke(guestpass, ["tail", "--admin", address])
     assert result.exit_code == 2
     assert result.stderr == "guestpass: --admin must be a URL, such as http://127.0.0.1:9090\n"
 

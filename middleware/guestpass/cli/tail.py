@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,12 +32,12 @@ def command(*, admin: str | None, as_json: bool, once: bool, config: Path | None
 
     Prints what it remembers, then each event within a second, from all of its workers; Ctrl-C ends it.
     """
-    if admin is not None and not admin.startswith(("http://", "https://")):
+    if admin is not None and not _is_url(admin):
         raise Misuse("--admin must be a URL, such as http://127.0.0.1:9090")
     url = f"{(admin or _configured(config)).removesuffix('/')}/events"
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines would stand between the events
     seen = ""
-    with httpx.Client(trust_env=False, timeout=_SILENCE) as client:
+    with suppress(KeyboardInterrupt), httpx.Client(trust_env=False, timeout=_SILENCE) as client:
         while True:
             try:
                 for at, line in _events(client, url, seen, once=once):
@@ -47,6 +48,13 @@ def command(*, admin: str | None, as_json: bool, once: bool, config: Path | None
                 raise Failure(f"{url} gives no events ({type(exc).__name__})", advice=advice) from exc
             if once:
                 return
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return httpx.URL(text).scheme in ("http", "https")
+    except httpx.InvalidURL:
+        return False
 
 
 def _configured(config: Path | None) -> str:
