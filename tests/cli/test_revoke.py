@@ -68,6 +68,11 @@ def test_what_is_not_clear_is_refused(arguments: tuple[str, ...], stdin: str) ->
     assert TOKEN not in result.output
 
 
+def test_an_empty_subject_is_what_is_wrong() -> None:
+    """As of a script whose variable is not set."""
+    assert "--subject must not be empty" in revoke("--subject", "").stderr
+
+
 def test_a_store_that_nobody_shares_is_refused() -> None:
     result = revoke("--subject", "ada", url="memory://")
     assert result.exit_code == 2

@@ -47,6 +47,8 @@ def command(
     """
     if [token_id, token, subject].count(None) != 2:  # noqa: PLR2004  of three
         raise click.UsageError("give exactly one of --token-id, --token - and --subject.")
+    if subject == "":
+        raise click.UsageError("--subject must not be empty.")
     name = subject or _id_of(token_id, token)
     settings = load(config, os.environ)
     if not settings.store.shared:
