@@ -57,6 +57,31 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: tuple[str, ...]) -> No
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"GUESTPASS_VERIFY__JWKS_FILE": "missing"}, "verify.jwks_file: cannot be read"),
+        ({"GUESTPASS_VERIFY__JWKS_FILE": __file__}, "verify.jwks_file: must be a JWKS"),
+        ({"GUESTPASS_VERIFY__JWKS": "{}"}, "verify.jwks: must be a JWKS"),
+        ({"GUESTPASS_ISSUER__ENVIRONMENT": "nowhere_"}, "issuer.environment: must be"),
+        (
+            {"GUESTPASS_STORE__URL": "redis://127.0.0.1:port", "GUESTPASS_STORE__SECRET": SECRET},
+            "store.url: is no URL of a Redis",
+        ),
+        (
+            {"GUESTPASS_UPSTREAM__URL": "https://127.0.0.1", "GUESTPASS_UPSTREAM__CA_FILE": "missing"},
+            "upstream.ca_file: must be a readable PEM",
+        ),
+    ],
+)
+def test_what_serve_would_refuse_is_not_called_valid(environ: dict[str, str], said: str) -> None:
+    """Those are found when the parts are put together, not when a value is read."""
+    result = check(**VENDOR, **environ)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"guestpass: {said}")
+    assert "valid" not in result.stdout
+
+
 def test_the_reference_is_printed_without_reading_any_setting() -> None:
     result = check("--reference", GUESTPASS_STORE__URI="x")
     assert (result.exit_code, result.stdout) == (0, reference())

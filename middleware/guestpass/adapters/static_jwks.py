@@ -18,11 +18,12 @@ class StaticJwks:
             mistake, where from a URL it would be an outage.
     """
 
-    def __init__(self, document: bytes, *, algorithms: frozenset[str]) -> None:
+    def __init__(self, document: bytes, *, algorithms: frozenset[str], setting: str = "verify.jwks") -> None:
+        """Read `document`; `setting` is what an error names."""
         try:
             self._keys = read_set(document, algorithms=algorithms).keys
         except ValueError as exc:
-            raise ConfigError("verify.jwks", "must be a JWKS with a usable key (RFC 7517 §5)") from exc
+            raise ConfigError(setting, "must be a JWKS with a usable key (RFC 7517 §5)") from exc
 
     @property
     def recheck_at(self) -> MonotonicTime:

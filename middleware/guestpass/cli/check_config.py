@@ -1,13 +1,14 @@
 """`guestpass check-config`: reads the settings as `serve` would, and says what is wrong with them."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import click
 
 from guestpass import config as configuration
 from guestpass.cli.options import config_option
+from guestpass.wiring.apps import build_app
 from guestpass.wiring.logins import require_shared_record
 
 
@@ -25,11 +26,20 @@ def command(config: Path | None, *, reference: bool) -> None:
     settings = configuration.load(config, os.environ)
     settings.issuer.require_credentials()
     require_shared_record(settings)
+    build_app(
+        _with_backend(settings)
+    )  # opens nothing; finds what cannot be read, and extras that are missing
     for line in _differences(settings):
         click.echo(line)
     if settings.server.workers > 1 and not settings.store.shared:
         click.echo("warning: several workers with memory:// do not share successors; set store.url", err=True)
     click.echo("The settings are valid.")
+
+
+def _with_backend(settings: configuration.Settings) -> configuration.Settings:
+    """The settings with a backend in any case: where the file has none, `serve --upstream` names it."""
+    upstream = settings.upstream
+    return replace(settings, upstream=replace(upstream, url=upstream.url or ("http://127.0.0.1",)))
 
 
 def _differences(settings: configuration.Settings) -> list[str]:

@@ -109,13 +109,13 @@ def _routes(issuer: IssuerSettings) -> GuestTokenSettings:
 def _configured_keys(verify: VerifySettings, clock: Clock) -> KeySource | None:
     algorithms = frozenset(verify.algorithms)
     if verify.jwks is not None:
-        return StaticJwks(verify.jwks.encode(), algorithms=algorithms)
+        return StaticJwks(verify.jwks.encode(), algorithms=algorithms, setting="verify.jwks")
     if verify.jwks_file is not None:
         try:
             document = verify.jwks_file.read_bytes()
         except OSError as exc:
             raise ConfigError("verify.jwks_file", f"cannot be read ({exc.strerror})") from exc
-        return StaticJwks(document, algorithms=algorithms)
+        return StaticJwks(document, algorithms=algorithms, setting="verify.jwks_file")
     return None if verify.jwks_url is None else _remote_keys(verify.jwks_url, verify, clock)
 
 
