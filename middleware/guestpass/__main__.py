@@ -1,5 +1,6 @@
 """Starts the command line, or says which extra it needs: `guestpass` and `python -m guestpass`."""
 
+import io
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
             raise
         sys.stderr.write('guestpass: the command line needs an extra: pip install "guestpass[server]"\n')
         sys.exit(2)
+    for stream in (sys.stdout, sys.stderr):  # None where they are closed
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a curve or a tick that a Latin-1 terminal lacks
     guestpass(prog_name="guestpass")
 
 

@@ -150,6 +150,15 @@ def test_any_other_missing_module_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> N
         entry.main()
 
 
+def test_what_a_terminal_cannot_show_is_replaced() -> None:
+    """A Latin-1 terminal has no block elements."""
+    command = [sys.executable, "-m", "guestpass", "simulate", "--quiet", "--guests=99", "--duration=10m"]
+    done = subprocess.run(
+        command, env={"PYTHONIOENCODING": "latin-1"}, check=True, capture_output=True, timeout=60
+    )
+    assert b"?" in done.stdout.partition(b"Calls a minute")[2]
+
+
 def test_the_package_can_be_run_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "guestpass", "--version"],
