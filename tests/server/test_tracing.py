@@ -468,7 +468,7 @@ def test_switched_off_the_library_is_not_even_loaded() -> None:
 def test_switched_on_without_the_library_says_what_to_install() -> None:
     missing = "sys.modules['opentelemetry'] = None"
     [said, _] = probe(missing, GUESTPASS_TRACING__ENABLED="true")
-    assert said == "tracing.enabled: needs an extra: pip install 'guestpass[tracing]'"
+    assert said == 'tracing.enabled: needs an extra: pip install "guestpass[tracing]"'
 
 
 HOP = """

@@ -45,7 +45,7 @@ def test_a_limit_that_is_off_is_none(settings: StoreSettings) -> None:
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "guestpass.adapters.redis_link", None)
-    with pytest.raises(ConfigError, match=r"pip install 'guestpass\[redis\]'"):
+    with pytest.raises(ConfigError, match=r'pip install "guestpass\[redis\]"'):
         build_state(REDIS, SystemClock())
 
 

@@ -24,7 +24,7 @@ from guestpass.ports import (
     TokenStore,
 )
 
-_NO_CLIENT: Final = "Redis needs an extra: pip install 'guestpass[redis]'"
+_NO_CLIENT: Final = 'Redis needs an extra: pip install "guestpass[redis]"'
 
 
 class State(Protocol):

@@ -103,4 +103,4 @@ def build_tracing(settings: TracingSettings) -> Untraced:
     try:
         return Traced()
     except ModuleNotFoundError as exc:
-        raise ConfigError("tracing.enabled", "needs an extra: pip install 'guestpass[tracing]'") from exc
+        raise ConfigError("tracing.enabled", 'needs an extra: pip install "guestpass[tracing]"') from exc
