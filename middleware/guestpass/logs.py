@@ -7,6 +7,7 @@ that a client can shape is a log that lies: what is not printable is escaped, wh
 import json
 import logging
 import math
+from asyncio import CancelledError
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -15,6 +16,15 @@ Style = Literal["json", "text"]
 
 _PLAIN: Final = frozenset("=\"'\\ ")
 """What a value must not hold to stand in a text line without quotes."""
+
+
+def uncancelled(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than a cancellation.
+
+    A second Ctrl-C cancels what the first one left to finish, and uvicorn logs that as an error, with the
+    traceback of a bug.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], CancelledError)
 
 
 class JsonLines(logging.Formatter):
@@ -73,7 +83,12 @@ def logging_config(style: Style, level: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__qualname__}"}},
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": [uncancelled],
+                "stream": "ext://sys.stderr",
+            }
         },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {name: {"level": level.upper()} for name in ("guestpass", "uvicorn")},

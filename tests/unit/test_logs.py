@@ -1,9 +1,12 @@
 """Log lines: one an event, whatever a client put into it."""
 
+import asyncio
 import json
 import logging
 import logging.config
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import pytest
@@ -107,21 +110,28 @@ def test_a_traceback_for_a_person_cannot_pass_for_a_line_of_its_own() -> None:
     assert all(line.startswith("  | ") for line in rest)
 
 
-@pytest.mark.parametrize("style", ["json", "text"])
-def test_our_events_and_the_servers_messages_share_one_form(
-    style: Any, capfd: pytest.CaptureFixture[str]
-) -> None:
+@contextmanager
+def configured(style: Any) -> Iterator[None]:
+    """All of the process's logging as `serve` has it, and afterwards as it was."""
     before = logging.getLogger().handlers[:]
     try:
         logging.config.dictConfig(logging_config(style, "info"))
-        events.emit(events.STORE_NOT_SHARED, level=logging.WARNING, workers=2)
-        logging.getLogger("uvicorn.error").info("Shutting\ndown")
-        logging.getLogger("httpx").info("not ours, and no warning")
+        yield
     finally:
         logging.getLogger().handlers = before
         logging.getLogger().setLevel(logging.WARNING)
         for name in ("guestpass", "uvicorn"):
             logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_our_events_and_the_servers_messages_share_one_form(
+    style: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with configured(style):
+        events.emit(events.STORE_NOT_SHARED, level=logging.WARNING, workers=2)
+        logging.getLogger("uvicorn.error").info("Shutting\ndown")
+        logging.getLogger("httpx").info("not ours, and no warning")
     ours, servers = capfd.readouterr().err.splitlines()
     if style == "json":
         assert json.loads(ours)["workers"] == 2
@@ -129,3 +139,13 @@ def test_our_events_and_the_servers_messages_share_one_form(
     else:
         assert ours.endswith("warning store.not_shared workers=2")
         assert servers.endswith("info    Shutting\\ndown")
+
+
+@pytest.mark.parametrize(("error", "told"), [(asyncio.CancelledError(), False), (ValueError("bug"), True)])
+def test_what_a_second_ctrl_c_cut_short_is_no_error(
+    error: BaseException, capfd: pytest.CaptureFixture[str], *, told: bool
+) -> None:
+    """uvicorn logs the cancellation of its lifespan as an exception of the app."""
+    with configured("text"):
+        logging.getLogger("uvicorn.error").error("Exception in 'lifespan' protocol", exc_info=error)
+    assert ("lifespan" in capfd.readouterr().err) == told
