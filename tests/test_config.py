@@ -419,6 +419,10 @@ def test_a_host_that_only_looks_like_loopback_may_not(host: str) -> None:
     assert refused(environ={"GUESTPASS_ISSUER__GATEWAY": f"http://{host}:9100"}).field == "issuer.gateway"
 
 
+def test_a_byte_order_mark_is_passed_over(write: Write) -> None:
+    assert load(write("\ufeff[server]\nport = 81"), {}).server.port == 81
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert refused(tmp_path / "none.toml").field == str(tmp_path / "none.toml")
 

@@ -57,7 +57,8 @@ def load(
 
 def _read_file(path: Path) -> Layer:
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        # Editors on Windows may put a byte order mark first, which is no TOML.
+        values = tomllib.loads(path.read_text("utf-8-sig"))
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(str(path), f"must be TOML: {exc}") from None
     except (OSError, ValueError):
