@@ -57,7 +57,13 @@ def _show(number: int, step: Step, seen: Seen) -> None:
     click.echo(f"\n{mark} {number}. {click.style(step.title, bold=True)}")
     for label, text in (("expected", step.expected), ("seen", seen.text)):
         click.echo(
-            textwrap.fill(text, _WIDTH, initial_indent=f"     {label:<9} ", subsequent_indent=" " * 15)
+            textwrap.fill(
+                text,
+                _WIDTH,
+                initial_indent=f"     {label:<9} ",
+                subsequent_indent=" " * 15,
+                break_on_hyphens=False,  # a field such as max-age is one word
+            )
         )
 
 
