@@ -50,7 +50,7 @@ class Client:
     def __init__(self) -> None:
         self.seen: list[weakref.ref[Token]] = []
         self.state, self.wire = ServerState(), Wire()
-        config = Config(self.app, interface="asgi3", lifespan="off", log_level="warning")
+        config = Config(self.app, interface="asgi3", lifespan="off", log_config=None)
         config.load()
         self.protocol = BoundedHttpTools(config=config, server_state=self.state, app_state={})
         self.protocol.connection_made(self.wire)

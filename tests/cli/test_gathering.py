@@ -134,7 +134,7 @@ async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def test_under_uvicorn_a_head_leaves_with_the_first_part_of_its_body_and_waits_for_no_other() -> None:
-    config = Config(app, lifespan="off", log_level="warning")
+    config = Config(app, lifespan="off", log_config=None)
     config.load()
     state, behind = ServerState(), Recorder()
     protocol = BoundedHttpTools(config=config, server_state=state, app_state={})
@@ -150,7 +150,7 @@ async def test_under_uvicorn_a_head_leaves_with_the_first_part_of_its_body_and_w
 
 
 async def test_under_uvicorn_a_client_that_ends_its_side_still_gets_what_was_written() -> None:
-    config = Config(app, lifespan="off", log_level="warning")
+    config = Config(app, lifespan="off", log_config=None)
     config.load()
     state, behind = ServerState(), Recorder()
     protocol = BoundedHttpTools(config=config, server_state=state, app_state={})

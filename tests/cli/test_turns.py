@@ -72,7 +72,7 @@ class Crowd:
     def __init__(self, count: int) -> None:
         self.order: list[str] = []
         self.state = ServerState()
-        config = Config(self.app, interface="asgi3", lifespan="off", log_level="warning")
+        config = Config(self.app, interface="asgi3", lifespan="off", log_config=None)
         config.load()
         self.wires = [Wire() for _ in range(count)]
         self.protocols = [
