@@ -26,9 +26,8 @@ def command(config: Path | None, *, reference: bool) -> None:
     settings = configuration.load(config, os.environ)
     settings.issuer.require_credentials()
     require_shared_record(settings)
-    build_app(
-        _with_backend(settings)
-    )  # opens nothing; finds what cannot be read, and extras that are missing
+    # It opens nothing, and finds what cannot be read, and extras that are missing.
+    build_app(_with_backend(settings))
     for line in _differences(settings):
         click.echo(line)
     if settings.server.workers > 1 and not settings.store.shared:
