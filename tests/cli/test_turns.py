@@ -175,6 +175,16 @@ async def test_a_connection_is_not_idle_while_its_request_waits_for_a_turn() -> 
     assert late.timeout_keep_alive_task is None
 
 
+async def test_nothing_is_served_on_a_connection_that_was_closed_before_its_turn() -> None:
+    crowd = Crowd(AT_ONCE + 1)
+    crowd.fill()
+    late, wire = crowd.protocols[-1], crowd.wires[-1]
+    late.data_received(b"DELETE /late HTTP/1.1\r\nhost: a\r\n\r\n")
+    wire.close()
+    await crowd.settled()
+    assert crowd.order == ["/full"] * AT_ONCE
+
+
 async def test_a_client_that_is_gone_before_its_turn_is_not_served() -> None:
     crowd = Crowd(AT_ONCE + 1)
     crowd.fill()

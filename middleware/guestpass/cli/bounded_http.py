@@ -51,7 +51,9 @@ class BoundedHttpTools(HttpToolsProtocol):
 
     def _take_held(self) -> None:
         data, self._held = self._held, b""
-        if data and self.parser is not None:  # once the client is gone, it is
+        # Gone is who has no parser any more. And after a response that closes the connection no other request
+        # on it is served (RFC 9112 §9.6): its sender would never learn whether it was.
+        if data and self.parser is not None and not self.transport.is_closing():  # type: ignore[redundant-expr]
             self._take(data)
 
     def _take(self, data: bytes) -> None:
