@@ -12,6 +12,8 @@ import h11
 import uvicorn
 from starlette.types import ASGIApp
 
+from guestpass.cli.bounded_http import BoundedHttpTools
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -142,12 +144,13 @@ async def recording(behaviour: Behaviour = answer_ok, **options: object) -> Asyn
 
 @asynccontextmanager
 async def serving(app: ASGIApp, parser: str) -> AsyncIterator[int]:
-    """Real uvicorn in this event loop; yields its port."""
+    """Real uvicorn in this event loop, with the protocols that `serve` has; yields its port."""
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `serve` does
     config = uvicorn.Config(
         app,
-        http=parser,
+        http="h11" if parser == "h11" else BoundedHttpTools,
+        ws="websockets-sansio",
         lifespan="on",
         log_config=None,
         access_log=False,
