@@ -2,14 +2,10 @@
 
 import asyncio
 import weakref
-from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.server import ServerState
-
-from guestpass.cli.bounded_http import BoundedHttpTools
+from wire import Served
 
 pytestmark = pytest.mark.anyio
 
@@ -17,27 +13,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-class Wire(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.written = b""
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
 
 
 class Token:
@@ -49,11 +24,8 @@ class Client:
 
     def __init__(self) -> None:
         self.seen: list[weakref.ref[Token]] = []
-        self.state, self.wire = ServerState(), Wire()
-        config = Config(self.app, interface="asgi3", lifespan="off", log_config=None)
-        config.load()
-        self.protocol = BoundedHttpTools(config=config, server_state=self.state, app_state={})
-        self.protocol.connection_made(self.wire)
+        served = Served(self.app)
+        self.settled, self.wire, self.protocol = served.settled, served.wires[0], served.protocols[0]
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["token"] = Token()
@@ -66,10 +38,7 @@ class Client:
 
     async def send(self, data: bytes) -> None:
         self.protocol.data_received(data)
-        await asyncio.sleep(0)
-        while self.state.tasks:  # noqa: ASYNC110  uvicorn has no event for it
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await self.settled()
 
 
 async def test_a_connection_that_waits_for_a_request_keeps_nothing_of_the_last_one() -> None:

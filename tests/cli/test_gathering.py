@@ -1,14 +1,11 @@
 """What a server writes within a turn of the loop leaves in one write, in order; nothing is held longer."""
 
 import asyncio
-from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+from wire import Served, Wire
 
-from guestpass.cli.bounded_http import BoundedHttpTools
 from guestpass.cli.gathering import Gathering
 
 pytestmark = pytest.mark.anyio
@@ -19,45 +16,8 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Recorder(asyncio.Transport):
-    """A transport that keeps what is written on it, a write an item."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.writes: list[bytes] = []
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        assert not self.closing
-        self.writes.append(bytes(data))
-
-    def writelines(self, list_of_data: Any) -> None:
-        self.writes.append(b"|".join(map(bytes, list_of_data)))
-
-    def write_eof(self) -> None:
-        self.writes.append(b"EOF")
-
-    def get_write_buffer_size(self) -> int:
-        return 5
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def abort(self) -> None:
-        self.closing = True
-
-    def pause_reading(self) -> None:
-        self.writes.append(b"PAUSE")
-
-    def resume_reading(self) -> None:
-        self.writes.append(b"RESUME")
-
-
-def gathering() -> tuple[Gathering, Recorder]:
-    behind = Recorder()
+def gathering() -> tuple[Gathering, Wire]:
+    behind = Wire()
     return Gathering(behind, asyncio.get_running_loop()), behind
 
 
@@ -92,7 +52,8 @@ async def test_much_is_neither_held_nor_copied() -> None:
     transport, behind = gathering()
     transport.write(b"head")
     transport.write(b"x" * 16_384)
-    assert behind.writes == [b"head|" + b"x" * 16_384]
+    assert behind.writes == [b"head" + b"x" * 16_384]
+    assert behind.in_pieces == 1
     transport.write(b"tail")
     await asyncio.sleep(0)
     assert behind.writes[1:] == [b"tail"]
@@ -103,7 +64,7 @@ async def test_a_writer_that_never_waits_holds_no_more_than_a_piece() -> None:
     for _ in range(1_000):
         transport.write(b"x" * 1_000)
         assert transport.get_write_buffer_size() <= 16_384 + 5
-    assert sum(len(write.replace(b"|", b"")) for write in behind.writes) >= 980_000
+    assert len(behind.written) >= 980_000
 
 
 @pytest.mark.parametrize("end", ["close", "write_eof"])
@@ -134,35 +95,23 @@ async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def test_under_uvicorn_a_head_leaves_with_the_first_part_of_its_body_and_waits_for_no_other() -> None:
-    config = Config(app, lifespan="off", log_config=None)
-    config.load()
-    state, behind = ServerState(), Recorder()
-    protocol = BoundedHttpTools(config=config, server_state=state, app_state={})
-    protocol.connection_made(behind)
-    protocol.data_received(b"GET / HTTP/1.1\r\nhost: guest\r\n\r\n")
-    while state.tasks:  # noqa: ASYNC110  uvicorn has no event for it
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    written = [write for write in behind.writes if write not in {b"PAUSE", b"RESUME"}]
-    assert [write[-5:] for write in written] == [b"first", b"later"]
-    assert written[0].startswith(b"HTTP/1.1 200 OK\r\n")
-    protocol.connection_lost(None)
+    served = Served(app)
+    served.protocols[0].data_received(b"GET / HTTP/1.1\r\nhost: guest\r\n\r\n")
+    await served.settled()
+    writes = served.wires[0].writes
+    assert [write[-5:] for write in writes] == [b"first", b"later"]
+    assert writes[0].startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_under_uvicorn_what_is_no_request_is_answered_before_the_connection_closes() -> None:
+    served = Served(app)
+    served.protocols[0].data_received(b"nonsense\r\n\r\n")
+    assert served.wires[0].written.startswith(b"HTTP/1.1 400")
+    assert served.wires[0].closing
 
 
 async def test_under_uvicorn_a_client_that_ends_its_side_still_gets_what_was_written() -> None:
-    config = Config(app, lifespan="off", log_config=None)
-    config.load()
-    state, behind = ServerState(), Recorder()
-    protocol = BoundedHttpTools(config=config, server_state=state, app_state={})
-    protocol.connection_made(behind)
-    protocol.data_received(b"nonsense\r\n\r\n")
-    assert [write[:12] for write in behind.writes] == [b"HTTP/1.1 400"]
-    assert behind.closing
-
-    again = Recorder()
-    protocol = BoundedHttpTools(config=config, server_state=state, app_state={})
-    protocol.connection_made(again)
-    protocol.transport.write(b"held")
-    protocol.eof_received()
-    assert again.writes == [b"held"]
-    protocol.connection_lost(None)
+    served = Served(app)
+    served.protocols[0].transport.write(b"held")
+    served.protocols[0].eof_received()
+    assert served.wires[0].writes == [b"held"]

@@ -105,19 +105,25 @@ def test_a_missing_server_is_named_with_the_extra_that_brings_it(monkeypatch: py
     assert 'pip install "guestpass[granian]"' in line
 
 
+def failing(*options: str) -> subprocess.CompletedProcess[str]:
+    """`serve` with options that it cannot serve with."""
+    done = subprocess.run(
+        [*GUESTPASS, "serve", "--upstream", UPSTREAM, *options],
+        env={**os.environ, **LOCAL},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    return done
+
+
 @pytest.mark.parametrize("server", ["uvicorn", "granian"])
 def test_a_port_that_is_taken_is_a_failure_of_one_line(server: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [*GUESTPASS, "serve", "--upstream", UPSTREAM, "--port", port, "--server", server],
-            env={**os.environ, **LOCAL},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert done.returncode == 1
+        done = failing("--port", port, "--server", server)
     assert (
         done.stderr.splitlines()[0]
         == f"guestpass: cannot listen on 127.0.0.1 port {port}: Address already in use"
@@ -127,15 +133,7 @@ def test_a_port_that_is_taken_is_a_failure_of_one_line(server: str) -> None:
 def test_the_option_that_chose_a_taken_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [*GUESTPASS, "serve", "--upstream", UPSTREAM, "--port", "0", "--admin-port", port],
-            env={**os.environ, **LOCAL},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    assert done.returncode == 1
+        done = failing("--port", "0", "--admin-port", port)
     assert done.stderr.splitlines()[1] == "  Choose another port with --admin-port; 0 takes a free one."
 
 

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.server import ServerState
+from wire import Served
 
-from guestpass.cli.bounded_http import MOST, BoundedHttpTools
+from guestpass.cli.bounded_http import MOST
 from guestpass.cli.turns import AT_ONCE, Turns, turns_of
 
 pytestmark = pytest.mark.anyio
@@ -42,44 +40,12 @@ async def test_a_loop_has_one_kind_of_turns() -> None:
     assert turns_of(loop) is turns_of(loop)
 
 
-class Wire(asyncio.Transport):
-    """A client's connection: what the server writes on it."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.written = b""
-        self.closing = False
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.closing
-
-    def close(self) -> None:
-        self.closing = True
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
-
-
-class Crowd:
+class Crowd(Served):
     """Many connections to one app, which echoes bodies and notes the order of paths."""
 
     def __init__(self, count: int) -> None:
         self.order: list[str] = []
-        self.state = ServerState()
-        config = Config(self.app, interface="asgi3", lifespan="off", log_config=None)
-        config.load()
-        self.wires = [Wire() for _ in range(count)]
-        self.protocols = [
-            BoundedHttpTools(config=config, server_state=self.state, app_state={}) for _ in range(count)
-        ]
-        for protocol, wire in zip(self.protocols, self.wires, strict=True):
-            protocol.connection_made(wire)
+        super().__init__(self.app, count)
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.order.append(scope["path"])
@@ -90,13 +56,6 @@ class Crowd:
         fields = [(b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": fields})
         await send({"type": "http.response.body", "body": body})
-
-    async def settled(self) -> None:
-        for _ in range(20):
-            await asyncio.sleep(0)
-        while self.state.tasks:  # noqa: ASYNC110  uvicorn has no event for it
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
 
     def fill(self) -> None:
         """Use up the present turn."""
