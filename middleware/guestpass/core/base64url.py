@@ -4,12 +4,8 @@ from base64 import urlsafe_b64encode
 from binascii import a2b_base64, b2a_base64
 from typing import Final
 
-_PADDING: Final = (
-    b"",
-    b"==",
-    b"==",
-    b"=",
-)  # by length modulo 4; a remainder of 1 fails as the decoder should
+# By length modulo 4; a remainder of 1 fails as the decoder should.
+_PADDING: Final = (b"", b"==", b"==", b"=")
 
 # To the alphabet that the decoder knows (RFC 4648 §4 against §5). What is that alphabet's alone becomes `-`,
 # which no encoder writes.
