@@ -42,5 +42,10 @@ def test_other_spellings_are_refused(text: bytes) -> None:
         base64url.decode(text)
 
 
+def test_only_padding_is_left_out() -> None:
+    assert base64url.encode(b"\xc7\x1c") == b"xxw"
+    assert base64url.encode(b"\xc7\x1c\x71" * 2) == b"xxxxxxxx"
+
+
 def test_the_alphabet_is_the_url_safe_one() -> None:
     assert base64url.decode(b"-_-_") == b"\xfb\xff\xbf"

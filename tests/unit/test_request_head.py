@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from guestpass.core.forwarded import Trust, parse_networks
 from guestpass.core.framing import NO_BODY, UNKNOWN
 from guestpass.core.model import Header
-from guestpass.core.request_head import ProxyRules, RequestHead, request_head
+from guestpass.core.request_head import ProxyRules, RequestHead, is_target, request_head
 from guestpass.errors import RequestInvalid
 
 RULES = ProxyRules(authority=b"backend:9000")
@@ -53,7 +53,7 @@ def test_a_method_that_is_no_request_is_refused(method: str) -> None:
         head(HOST, method=method)
 
 
-@pytest.mark.parametrize("method", ["GET", "PROPFIND", "M-SEARCH"])
+@pytest.mark.parametrize("method", ["GET", "PROPFIND", "M-SEARCH", "azAZ09!#$%&'*+.^_`|~-"])
 def test_other_methods_pass(method: str) -> None:
     assert lines(head(HOST, method=method))[0] == method.encode() + b" / HTTP/1.1"
 
@@ -67,6 +67,26 @@ def test_a_target_that_breaks_or_leaves_the_request_line_is_refused(target: byte
         head(HOST, target=target)
 
 
+@pytest.mark.parametrize("octet", [*range(0x21, 0x23), *range(0x24, 0x7F), *range(0x80, 0x100)])
+def test_a_target_may_hold_every_octet_that_neither_ends_nor_cuts_it(octet: int) -> None:
+    target = b"/a" + bytes([octet]) + b"b"
+    assert is_target(target)
+    assert lines(head(HOST, target=target))[0] == b"GET " + target + b" HTTP/1.1"
+
+
+@pytest.mark.parametrize("target", [b"/a b", b"/a#b", b"/a\x7fb", b"a", b""])
+def test_what_a_target_may_not_hold_is_no_target(target: bytes) -> None:
+    assert not is_target(target)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "told"), [("http", b"http"), ("https", b"https"), ("ws", b"http"), ("wss", b"https")]
+)
+def test_a_backend_is_told_whether_the_clients_side_is_encrypted(scheme: str, told: bytes) -> None:
+    written = request_head("GET", b"/", [HOST], RULES, http_version="1.1", scheme=scheme, peer="192.0.2.1")
+    assert b"x-forwarded-proto: " + told in lines(written)
+
+
 @given(st.binary(max_size=60))
 def test_whatever_the_target_it_stays_one_word_on_one_line(target: bytes) -> None:
     try:
@@ -76,7 +96,24 @@ def test_whatever_the_target_it_stays_one_word_on_one_line(target: bytes) -> Non
     assert lines(written)[0].split(b" ") == [b"GET", target, b"HTTP/1.1"]
 
 
-@given(st.binary(max_size=60), st.binary(max_size=60))
+@pytest.mark.parametrize("octets", [b"\r\nx-guest-subject: root", b"\n", b"\r", b"\0"])
+@pytest.mark.parametrize("around", [(b"", b""), (b"a", b"b")])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_value_with_a_line_break_or_nul_is_refused(
+    octets: bytes, around: tuple[bytes, bytes], place: int
+) -> None:
+    fields = [HOST, (b"x-a", b"1"), (b"cookie", b"2"), (b"x-guest-subject", b"3")]
+    fields[place + 1] = (fields[place + 1][0], octets.join(around))
+    with pytest.raises(RequestInvalid, match="a field holds a line break or NUL"):
+        head(*fields)
+
+
+_BREAKING = st.lists(st.sampled_from([b"a", b":", b" ", b"\r", b"\n", b"\r\n", b"\0"]), max_size=8).map(
+    b"".join
+)
+
+
+@given(_BREAKING, _BREAKING)
 def test_no_value_becomes_a_line_of_its_own(first: bytes, second: bytes) -> None:
     usual = lines(head(HOST, (b"x-a", b"1"), (b"x-b", b"2")))
     try:
